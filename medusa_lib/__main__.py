@@ -1,0 +1,137 @@
+"""`python -m medusa_lib`: walk the pipeline in the terminal, STEP0 to STEP7."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+from medusa_lib.config import MODEL_VARIABLE, Cfg
+from medusa_lib.demo import PROMPT, Comparison, as_json, compare, describe_loop, report
+from medusa_lib.device import pick_device, set_seed
+from medusa_lib.loops import start_ids
+from medusa_lib.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
+from medusa_lib.records import LoopRecord
+
+NEEDS = {0: (), 1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (2,), 6: (4, 5), 7: (6,)}
+READY = {
+    2: "utils ready: encode/decode/append/last_logits/greedy_next",
+    3: "sampling ready: softmax_temp/top_p_indices/sample_next",
+    4: "drafter ready: propose_one/propose_branch",
+    5: "prefix-accept ready: accept_one/prefix_accept_once",
+    6: "loops ready: medusa_loop_step/medusa_tiny/run_greedy",
+}
+
+
+def parse_steps(text: str) -> list[int]:
+    """`"0-7"`, `"0,1,7"`, `"0-2,5"` → sorted step numbers. Raises ValueError for others."""
+    steps: set[int] = set()
+    for part in text.split(","):
+        low, _, high = part.strip().partition("-")
+        if not low.isdecimal() or not (high or low).isdecimal():
+            raise ValueError(f"steps must be like 0-7 or 0,1,7, got {text!r}")
+        steps |= set(range(int(low), int(high or low) + 1))
+    if not steps or max(steps) > 7:
+        raise ValueError(f"steps must be between 0 and 7, got {text!r}")
+    return sorted(steps)
+
+
+def missing_steps(step: int, on: list[int]) -> list[int]:
+    """The earlier steps that `step` needs, directly or not, and that are off."""
+    missing: set[int] = set()
+    for needed in NEEDS[step]:
+        missing |= set(missing_steps(needed, on)) | ({needed} - set(on))
+    return sorted(missing)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; defaults are those of Cfg."""
+    cfg = Cfg()
+    parser = argparse.ArgumentParser(
+        prog="python -m medusa_lib", description="Greedy against Medusa-tiny, step by step."
+    )
+    parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--model", default=cfg.MODEL_ID, help=f"id or folder ({MODEL_VARIABLE})")
+    parser.add_argument("--temperature", type=float, default=cfg.TEMPERATURE, help=">= 0")
+    parser.add_argument("--top-p", type=float, default=cfg.TOP_P, help="in [0, 1]")
+    parser.add_argument("--span", type=int, default=cfg.SPAN, help="tokens drafted per loop")
+    parser.add_argument("--max-new-tokens", type=int, default=cfg.MAX_NEW_TOKENS)
+    parser.add_argument("--ban-eos-first-n", type=int, default=cfg.BAN_EOS_FIRST_N)
+    parser.add_argument("--rep-ban-n", type=int, default=cfg.REP_BAN_N)
+    parser.add_argument("--seed", type=int, default=cfg.SEED)
+    parser.add_argument("--device", help="cpu, cuda or mps; left out: the best at hand")
+    parser.add_argument("--steps", default="0-7", help="which steps to run: 0-7 or 0,1,7")
+    parser.add_argument("--debug", action="store_true", help="show every comparison")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    return parser
+
+
+def run_demo(lm: LM, prompt: str, cfg: Cfg, say: Callable[[str], None]) -> Comparison:
+    """STEP7: check the prompt, run both decoders; with DEBUG, say every comparison."""
+    start_ids(lm, prompt)
+
+    def watch(record: LoopRecord) -> None:
+        if cfg.DEBUG and record.branch:
+            say(describe_loop(lm, record))
+
+    return compare(lm, prompt, cfg, watch)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen steps → exit code: 0 done, 1 outputs differ, 2 a step lacked another."""
+    cfg = Cfg(
+        MODEL_ID=args.model,
+        TEMPERATURE=args.temperature,
+        TOP_P=args.top_p,
+        SPAN=args.span,
+        MAX_NEW_TOKENS=args.max_new_tokens,
+        BAN_EOS_FIRST_N=args.ban_eos_first_n,
+        REP_BAN_N=args.rep_ban_n,
+        SEED=args.seed,
+        DEBUG=args.debug,
+    )
+    on = parse_steps(args.steps)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
+
+    code, lm, device = 0, None, None
+    for step in on:
+        missing = missing_steps(step, on)
+        if missing:
+            names = ", ".join(f"STEP{n}" for n in missing)
+            say(f"[STEP{step}] not run: it needs {names}, switched off by --steps {args.steps}")
+            code = 2
+        elif step == 0:
+            device = args.device or pick_device()
+            set_seed(cfg.SEED)
+            say(f"[STEP0] DEVICE = {device}")
+        elif step == 1:
+            lm = make_lm(load_tokenizer(cfg.MODEL_ID), load_model(cfg.MODEL_ID, device), args.model)
+            say(f"[STEP1] MODEL = {cfg.MODEL_ID}, EOS_ID={lm.eos_id}")
+        elif step < 7:
+            say(f"[STEP{step}] {READY[step]}")
+        else:
+            say(f"[STEP7] demo: prompt {args.prompt!r}")
+            result = run_demo(lm, args.prompt, cfg, say)
+            print(json.dumps(as_json(result), indent=1) if args.json else report(result))
+            code = max(code, 0 if result.identical else 1)
+    return code
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and say any error in one line."""
+    args = build_parser().parse_args(argv)
+    try:
+        return run(args)
+    except (ValueError, ModelLoadError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'stopped from the keyboard'}", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

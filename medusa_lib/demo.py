@@ -1,0 +1,150 @@
+"""STEP7: greedy and Medusa-tiny on the same prompt, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from medusa_lib.config import Cfg
+from medusa_lib.loops import OnLoop, medusa_tiny, run_greedy
+from medusa_lib.model import LM
+from medusa_lib.records import (
+    Generation,
+    LoopRecord,
+    acceptance_rate,
+    draft_efficiency,
+    first_difference,
+    mean_accepted_length,
+    passes_per_token,
+)
+from medusa_lib.utilities import decode
+
+PROMPT = "In a distant future, "
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both runs on one prompt, and whether their new tokens are the same."""
+
+    prompt: str
+    cfg: Cfg
+    greedy: Generation
+    medusa: Generation
+
+    @property
+    def identical(self) -> bool:
+        """True if both runs wrote the same new tokens: the invariant of the course."""
+        return self.greedy.new_ids == self.medusa.new_ids
+
+    @property
+    def first_difference(self) -> int | None:
+        """The first new token that differs, counted from 0; None if identical."""
+        return first_difference(self.greedy.new_ids, self.medusa.new_ids)
+
+
+def compare(
+    lm: LM, prompt: str = PROMPT, cfg: Cfg | None = None, on_loop: OnLoop | None = None
+) -> Comparison:
+    """Run greedy, then Medusa-tiny, with the knobs of `cfg`. on_loop sees the loops of both.
+
+    Raises ValueError for a prompt out of range, before any pass.
+    """
+    cfg = cfg or Cfg()
+    greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
+    medusa = medusa_tiny(
+        lm,
+        prompt,
+        cfg.MAX_NEW_TOKENS,
+        span=cfg.SPAN,
+        temperature=cfg.TEMPERATURE,
+        top_p=cfg.TOP_P,
+        seed=cfg.SEED,
+        ban_eos_first_n=cfg.BAN_EOS_FIRST_N,
+        rep_ban_n=cfg.REP_BAN_N,
+        on_loop=on_loop,
+    )
+    return Comparison(prompt, cfg, greedy, medusa)
+
+
+def metrics(run: Generation) -> dict[str, float | int | str | None]:
+    """The figures of one run, under the names of the course; None where one has no meaning."""
+    figures = {
+        "new_tokens": len(run.new_ids),
+        "stop_reason": run.stop_reason,
+        "loops": len(run.loops),
+        "draft_passes": run.draft_passes,
+        "verify_passes": run.verify_passes,
+        "model_passes": run.model_passes,
+        "passes_per_token": passes_per_token(run),
+        "acceptance_rate": acceptance_rate(run.loops),
+        "draft_efficiency": draft_efficiency(run.loops),
+        "mean_accepted_length": mean_accepted_length(run.loops),
+        "seconds": run.seconds,
+    }
+    empty = {k for k, v in figures.items() if isinstance(v, float) and math.isnan(v)}
+    return {k: None if k in empty else v for k, v in figures.items()}
+
+
+def describe_loop(lm: LM, record: LoopRecord) -> str:
+    """One loop in words: every draft token beside the verdict on it."""
+    lines = [f"loop {record.index}: drafted {len(record.branch)}, accepted {record.accepted}"]
+    for i, token in enumerate(record.branch):
+        text = repr(decode(lm, [token]))
+        if i < record.accepted:
+            lines.append(f"  draft {text} == greedy: accepted")
+        elif i < record.evaluated:
+            greedy = repr(decode(lm, [record.correction]))
+            lines.append(f"  draft {text} != greedy {greedy}: corrected, stop")
+        else:
+            lines.append(f"  draft {text}: not reached")
+    return "\n".join(lines)
+
+
+def as_json(comparison: Comparison) -> dict:
+    """A comparison as plain data, for scripts."""
+    runs = {"greedy": comparison.greedy, "medusa": comparison.medusa}
+    return {
+        "prompt": comparison.prompt,
+        "cfg": dataclasses.asdict(comparison.cfg),
+        "identical": comparison.identical,
+        "first_difference": comparison.first_difference,
+        **{
+            name: {"text": run.text, "new_ids": run.new_ids, **metrics(run)}
+            for name, run in runs.items()
+        },
+    }
+
+
+def report(comparison: Comparison) -> str:
+    """A comparison as text: both outputs, identical or not, and the cost of each."""
+    greedy, medusa = metrics(comparison.greedy), metrics(comparison.medusa)
+    rows = [
+        ("new tokens", "new_tokens", "d"),
+        ("stopped by", "stop_reason", "s"),
+        ("loops", "loops", "d"),
+        ("draft passes", "draft_passes", "d"),
+        ("verify passes", "verify_passes", "d"),
+        ("model passes", "model_passes", "d"),
+        ("passes per token", "passes_per_token", ".2f"),
+        ("α accepted/evaluated", "acceptance_rate", ".2f"),
+        ("accepted/drafted", "draft_efficiency", ".2f"),
+        ("τ emitted/loop", "mean_accepted_length", ".2f"),
+        ("seconds", "seconds", ".2f"),
+    ]
+    at = comparison.first_difference
+    table = [f"{'':22}{'greedy':>10}{'Medusa-tiny':>14}"]
+    for label, key, form in rows:
+        cells = ["-" if v is None else format(v, form) for v in (greedy[key], medusa[key])]
+        table.append(f"{label:22}{cells[0]:>10}{cells[1]:>14}")
+    return "\n".join(
+        [
+            "--- greedy ---",
+            str(comparison.greedy),
+            "--- Medusa-tiny ---",
+            str(comparison.medusa),
+            "---",
+            "identical: " + ("yes" if at is None else f"NO, first at new token {at}"),
+            *table,
+        ]
+    )

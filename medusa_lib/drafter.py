@@ -1,0 +1,66 @@
+"""STEP4: guess the next few tokens by sampling, one after the other."""
+
+from __future__ import annotations
+
+import torch
+
+from medusa_lib.checks import check_int
+from medusa_lib.model import LM
+from medusa_lib.sampling import sample_next
+from medusa_lib.utilities import append_token
+
+
+def propose_one(
+    lm: LM,
+    cur_ids: torch.Tensor,
+    temperature: float,
+    top_p: float | None,
+    accepted_so_far: int = 0,
+    *,
+    generator: torch.Generator,
+    ban_eos_first_n: int = 0,
+    rep_ban_n: int = 0,
+) -> int:
+    """Draft one token: one forward pass, one draw.
+
+    EOS is banned while fewer than `ban_eos_first_n` draft tokens have been accepted.
+    Raises ValueError for a knob out of range, before the pass.
+    """
+    check_int("accepted_so_far", accepted_so_far, 0)
+    check_int("ban_eos_first_n", ban_eos_first_n, 0)
+    ban_eos = accepted_so_far < ban_eos_first_n
+    return sample_next(lm, cur_ids, temperature, top_p, ban_eos, rep_ban_n, generator=generator)
+
+
+def propose_branch(
+    lm: LM,
+    ids: torch.Tensor,
+    span: int,
+    temperature: float,
+    top_p: float | None,
+    accepted_so_far: int = 0,
+    *,
+    generator: torch.Generator,
+    ban_eos_first_n: int = 0,
+    rep_ban_n: int = 0,
+) -> list[int]:
+    """Draft `span` tokens, each conditioned on the ones before: `span` forward passes.
+
+    Raises ValueError for a knob out of range, before any pass.
+    """
+    branch: list[int] = []
+    cur = ids
+    for _ in range(check_int("span", span, 1)):
+        token = propose_one(
+            lm,
+            cur,
+            temperature,
+            top_p,
+            accepted_so_far,
+            generator=generator,
+            ban_eos_first_n=ban_eos_first_n,
+            rep_ban_n=rep_ban_n,
+        )
+        branch.append(token)
+        cur = append_token(cur, token)
+    return branch

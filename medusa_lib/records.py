@@ -1,0 +1,130 @@
+"""What a decoder leaves behind, and the figures computed from it.
+
+Plots and panels read these records only, so any decoder that fills them can be shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LoopRecord:
+    """One draft-and-verify loop. A greedy step is a loop with an empty branch.
+
+    branch: drafted ids. accepted: how many of them greedy agreed with. emitted: ids added to
+    the text (EOS is never emitted). correction: greedy's id in place of the first rejected
+    one. bonus: an extra id after a fully accepted branch. Passes are forward passes.
+    """
+
+    index: int
+    branch: tuple[int, ...]
+    accepted: int
+    emitted: tuple[int, ...]
+    correction: int | None = None
+    bonus: int | None = None
+    draft_passes: int = 0
+    verify_passes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def evaluated(self) -> int:
+        """Drafted tokens that verification reached: the accepted ones and the first rejected."""
+        return self.accepted + (bool(self.branch) and self.correction is not None)
+
+    @property
+    def unused(self) -> int:
+        """Drafted tokens that verification never reached."""
+        return len(self.branch) - self.evaluated
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """For each emitted token: "accepted", "corrected", "bonus" or "greedy"."""
+        if not self.branch:
+            return ("greedy",) * len(self.emitted)
+        last = "corrected" if self.correction is not None else "bonus"
+        kept = min(self.accepted, len(self.emitted))
+        return ("accepted",) * kept + (last,) * (len(self.emitted) - kept)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One finished run. `print(generation)` prints its text, prompt first.
+
+    stop_reason: "length", "eos", "context" (no room left) or "cancelled".
+    """
+
+    prompt_ids: list[int]
+    new_ids: list[int]
+    text: str
+    stop_reason: str
+    loops: list[LoopRecord] = field(default_factory=list)
+    seconds: float = 0.0
+    model_passes: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def sources(self) -> list[str]:
+        """For each new token, where it came from: see LoopRecord.sources."""
+        return [source for loop in self.loops for source in loop.sources]
+
+    @property
+    def draft_passes(self) -> int:
+        """Forward passes spent on drafting."""
+        return sum(loop.draft_passes for loop in self.loops)
+
+    @property
+    def verify_passes(self) -> int:
+        """Forward passes spent on verifying (for greedy: on its own tokens)."""
+        return sum(loop.verify_passes for loop in self.loops)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def acceptance_rate(loops: Sequence[LoopRecord]) -> float:
+    """α = accepted ÷ evaluated, in [0, 1]; NaN if nothing was evaluated.
+
+    Evaluated are the accepted tokens and the first rejected one of each loop: the α of
+    Leviathan et al. 2023, not accepted ÷ drafted.
+    """
+    return _ratio(sum(r.accepted for r in loops), sum(r.evaluated for r in loops))
+
+
+def draft_efficiency(loops: Sequence[LoopRecord]) -> float:
+    """Accepted ÷ drafted, in [0, 1]; NaN if nothing was drafted. Many tools call this α."""
+    return _ratio(sum(r.accepted for r in loops), sum(len(r.branch) for r in loops))
+
+
+def mean_accepted_length(loops: Sequence[LoopRecord]) -> float:
+    """τ = tokens emitted ÷ loops (accepted + correction or bonus, as in EAGLE); NaN if no loop."""
+    return _ratio(sum(len(r.emitted) for r in loops), len(loops))
+
+
+def passes_per_token(generation: Generation) -> float:
+    """Forward passes ÷ tokens emitted; 1 for greedy. NaN if nothing was emitted."""
+    return _ratio(generation.model_passes, len(generation.new_ids))
+
+
+def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+    """The first position where two token lists differ, or None if they are the same."""
+    for position, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return position
+    return None if len(a) == len(b) else min(len(a), len(b))
+
+
+def speedup(generation: Generation, cached_greedy: Generation) -> float:
+    """Seconds of cached greedy ÷ seconds of this run, for the same tokens; above 1 is faster.
+
+    Raises ValueError if the two runs wrote different tokens.
+    """
+    at = first_difference(generation.new_ids, cached_greedy.new_ids)
+    if at is not None:
+        raise ValueError(f"speedup needs the same tokens, the runs differ at new token {at}")
+    return _ratio(cached_greedy.seconds, generation.seconds)

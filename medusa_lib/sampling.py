@@ -1,0 +1,104 @@
+"""STEP3: temperature, nucleus, and one seeded draw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from medusa_lib.checks import (
+    check_generator,
+    check_ids,
+    check_int,
+    check_probs,
+    check_temperature,
+    check_top_p,
+    check_vector,
+)
+from medusa_lib.model import LM
+from medusa_lib.utilities import last_logits
+
+
+def softmax_temp(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Logits `[V]` → probabilities `[V]`: softmax(logits / temperature).
+
+    temperature: >= 0, in no unit; below 1e-6 it counts as 1e-6, which is greedy.
+    Raises ValueError for logits that are not finite or a temperature out of range.
+    """
+    check_vector(logits, "logits")
+    temperature = max(check_temperature(temperature), 1e-6)
+    return torch.softmax(logits / temperature, dim=-1)
+
+
+def top_p_indices(
+    probs: torch.Tensor, top_p: float | None, *, standard: bool = False
+) -> torch.Tensor:
+    """Probabilities `[V]` → ids of the nucleus, most probable first, never fewer than one.
+
+    The original's rule: the longest head whose cumulative probability is <= top_p.
+    standard=True: the smallest head whose cumulative probability is >= top_p (Holtzman et al.
+    2020; Hugging Face's TopPLogitsWarper), so one token more. None or >= 1 keeps all.
+    Raises ValueError for probs that are no distribution, or a top_p that is negative or NaN.
+    """
+    check_probs(probs)
+    if top_p is not None and (isinstance(top_p, bool) or not top_p >= 0):
+        raise ValueError(f"top_p must be None or a number >= 0, got {top_p!r}")
+    order = torch.argsort(probs, descending=True, stable=True)
+    if top_p is None or top_p >= 1:
+        return order
+    total = probs[order].double().cumsum(0)
+    kept = int((total < top_p).sum()) + 1 if standard else int((total <= top_p).sum())
+    return order[: max(1, kept)]
+
+
+def ban_repeats(probs: torch.Tensor, ids: torch.Tensor, rep_ban_n: int) -> torch.Tensor:
+    """Probabilities `[V]` with the last `rep_ban_n` tokens of `ids` at 0, renormalised.
+
+    Where nothing is left, the unbanned distribution. Raises ValueError if rep_ban_n < 0.
+    """
+    if check_int("rep_ban_n", rep_ban_n, 0) == 0:
+        return probs
+    banned = probs.clone()
+    banned[ids[0, -rep_ban_n:].to(probs.device)] = 0
+    return banned / banned.sum() if banned.sum() > 0 else probs
+
+
+def draw(probs: torch.Tensor, kept: torch.Tensor, generator: torch.Generator) -> int:
+    """One draw from `probs` `[V]` limited to the ids in `kept`, on the CPU."""
+    weights = torch.zeros(len(probs), dtype=torch.float64)
+    weights[kept.cpu()] = probs[kept].double().cpu()
+    # All V weights go in, zeros too: each draw then takes the same share of the generator's
+    # stream, whatever the nucleus, so a seed's later draws do not depend on its size.
+    return int(torch.multinomial(weights, 1, generator=generator))
+
+
+def sample_next(
+    lm: LM,
+    ids: torch.Tensor,
+    temperature: float,
+    top_p: float | None,
+    ban_eos: bool = False,
+    rep_ban_n: int = 0,
+    *,
+    generator: torch.Generator,
+    standard: bool = False,
+) -> int:
+    """One forward pass and one draw → the id of the next token.
+
+    logits → softmax_temp → repetition ban → nucleus → draw → EOS ban. standard: see
+    top_p_indices. Raises ValueError for a knob out of range, before the pass.
+    """
+    check_temperature(temperature), check_top_p(top_p), check_ids(ids)
+    check_int("rep_ban_n", rep_ban_n, 0), check_generator(generator)
+    logits = last_logits(lm, ids)
+    probs = ban_repeats(softmax_temp(logits, temperature), ids, rep_ban_n)
+    kept = top_p_indices(probs, top_p, standard=standard)
+    token = draw(probs, kept, generator)
+    if not (ban_eos and token == lm.eos_id):
+        return token
+    kept = kept[kept != lm.eos_id]
+    if float(probs[kept].sum()) > 0:
+        return draw(probs, kept, generator)
+    # The nucleus held EOS alone: the best of the rest, so that the ban never leaks.
+    logits[lm.eos_id] = -math.inf
+    return int(logits.argmax())
