@@ -1,0 +1,126 @@
+"""What only the lessons need: show the library's own source, draw where we are, check exercises."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.modeling_outputs import CausalLMOutput
+
+from medusa_lib.model import LM
+from medusa_lib.plots import STEP_WORDS, plot_pipeline
+
+
+def source_of(function: Callable) -> str:
+    """A function's source as it stands in the library, its docstring cut to the first line."""
+    source = textwrap.dedent(inspect.getsource(function))
+    body = ast.parse(source).body[0].body[0]
+    lines = source.rstrip("\n").split("\n")
+    is_docstring = isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant)
+    if is_docstring and body.end_lineno > body.lineno:
+        indent = " " * body.col_offset
+        first = body.value.value.strip().splitlines()[0]
+        lines[body.lineno - 1 : body.end_lineno] = [f'{indent}"""{first}"""']
+    return "\n".join(lines)
+
+
+def show_source(*functions: Callable) -> Markdown:
+    """The live source of functions of this library, ready to be a cell's last value."""
+    parts = []
+    for function in functions:
+        where = f"{function.__module__}.{function.__qualname__}"
+        parts.append(f"`{where}`\n```python\n{source_of(function)}\n```")
+    return Markdown("\n\n".join(parts))
+
+
+def where_we_are(step: int) -> None:
+    """Draw the pipeline with this step marked, and say the same in words. step: 0 to 7."""
+    plot_pipeline(step)
+    plt.show()
+    module = STEP_WORDS[step]
+    print(f"You are at STEP{step} of STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
+
+
+NOT_ATTEMPTED = "not attempted yet: replace the `...` and run the cell again"
+CORRECT = "correct"
+
+
+def check(verdict: Callable[[Callable], str | None], attempt: Callable) -> str:
+    """Run one exercise's check → "correct", "not attempted yet …", or what is wrong, in words.
+
+    `verdict(attempt)` returns None if all is right, else a sentence. A stub that returns `...`
+    counts as not attempted; an exception inside the attempt is reported, never raised.
+    """
+    try:
+        problem = verdict(attempt)
+    except NotAttemptedError:
+        return NOT_ATTEMPTED
+    except Exception as error:  # noqa: BLE001
+        return f"not yet: your code raised {type(error).__name__}: {error}"
+    return CORRECT if problem is None else f"not yet: {problem}"
+
+
+class NotAttemptedError(Exception):
+    """The stub still returns `...`."""
+
+
+def run_attempt(attempt: Callable, *args: object) -> object:
+    """Call an attempt on arguments; `...` as its result means that it was not attempted."""
+    result = attempt(*args)
+    if result is ...:
+        raise NotAttemptedError
+    return result
+
+
+def as_list(value: object) -> object:
+    """A tensor as a plain list or number, so that answers of either kind compare alike."""
+    return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Plain-text table with right-aligned columns; the first column is left-aligned."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        return "  ".join([row[0].ljust(widths[0]), *rest]).rstrip()
+
+    return "\n".join(line(row) for row in cells)
+
+
+class PretendModel(torch.nn.Module):
+    """A model that always wants one token: `rule(ids so far)`, all others far behind."""
+
+    def __init__(self, rule: Callable[[list[int]], int], vocab_size: int) -> None:
+        super().__init__()
+        self.rule, self.embedding = rule, torch.nn.Embedding(vocab_size, 1)
+
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        """As every model of transformers; its size is the vocabulary's."""
+        return self.embedding
+
+    def forward(self, input_ids: torch.Tensor, **_options: object) -> CausalLMOutput:
+        """Ids `[1, T]` → logits `[1, 1, V]` of the next token."""
+        logits = torch.full((1, 1, self.embedding.num_embeddings), -20.0)
+        logits[0, 0, self.rule(input_ids[0].tolist())] = 20.0
+        return CausalLMOutput(logits=logits)
+
+
+def pretend_lm(words: Sequence[str], rule: Callable[[list[int]], int]) -> LM:
+    """An LM over a handful of words whose greedy choice is `rule(ids so far)`.
+
+    The last word is EOS. For trying edge cases that a real model shows only rarely.
+    """
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=words[-1])
+    model = PretendModel(rule, len(words))
+    return LM("pretend", tokenizer, model, torch.device("cpu"), len(words) - 1, 64)

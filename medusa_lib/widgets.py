@@ -1,0 +1,537 @@
+"""Every panel of the course: controls → a pure function of the library → one HTML.
+
+Callbacks draw and never print. A bad value shows a message beside the controls. Work of more
+than a moment runs on a thread: it reports progress, can be cancelled, and is overtaken by a
+newer setting.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable
+
+import ipywidgets as w
+
+from medusa_lib.config import SHIPPED_MODEL, Cfg
+from medusa_lib.demo import PROMPT, Comparison, compare
+from medusa_lib.device import make_generator
+from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
+from medusa_lib.model import LM, ModelLoadError, load_lm
+from medusa_lib.plots import (
+    plot_acceptance,
+    plot_branch,
+    plot_next_tokens,
+    plot_tokens_against_passes,
+    visible,
+)
+from medusa_lib.records import (
+    Generation,
+    LoopRecord,
+    acceptance_rate,
+    mean_accepted_length,
+)
+from medusa_lib.utilities import encode, last_logits
+from medusa_lib.views import (
+    DraftedBranch,
+    NextTokens,
+    chips_html,
+    drafted_branch,
+    figure_html,
+    legend_html,
+    metrics_html,
+    next_tokens,
+    run_html,
+    verdicts,
+    verdicts_html,
+)
+
+CODE_STYLE = "border:1px solid #777;padding:1px 4px"
+PRESETS = (
+    PROMPT,
+    "Once upon a time there was a",
+    "The old witch looked at the little girl and said",
+    "The Scarecrow and the Tin Woodman",
+    "In the middle of the forest stood",
+)
+
+
+class Worker:
+    """Runs the newest job on a thread; a newer job, or cancel(), overtakes the one that runs.
+
+    A job is called with an Event and must stop soon after it is set.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: Callable[[threading.Event], None]) -> None:
+        """Cancel what runs, then run `job(event)`; never two at once."""
+        self.cancel()
+        stop, before = threading.Event(), self._thread
+
+        def run() -> None:
+            if before is not None:
+                before.join()
+            if not stop.is_set():
+                job(stop)
+
+        self._stop = stop
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the job that runs, if any, to stop after its current loop."""
+        self._stop.set()
+
+    def wait(self, timeout: float = 60) -> bool:
+        """Wait up to `timeout` seconds; True if nothing runs any more."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
+
+class Panel(w.VBox):
+    """Controls above one picture, with a line for messages and a fixed text form.
+
+    The text form is what a reader without widgets sees, and what a notebook's test compares.
+    """
+
+    def __init__(self, controls: list[w.Widget], height: str = "auto") -> None:
+        self.view = w.HTML(layout=w.Layout(min_height=height))
+        self.message = w.HTML()
+        super().__init__([*controls, self.message, self.view])
+        self.says = ""
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/plain": self.says}
+
+    def redraw(self, draw: Callable[[], str]) -> None:
+        """Show what `draw()` returns, or the message of the error it raises."""
+        try:
+            self.view.value = draw()
+            self.message.value = ""
+        except (ValueError, ModelLoadError) as error:
+            self.complain(str(error))
+
+    def complain(self, text: str) -> None:
+        """Show an error message beside the controls."""
+        self.message.value = (
+            f'<div role="alert" style="color:#A30000;border-left:4px solid #A30000;'
+            f'padding-left:6px">{html.escape(text)}</div>'
+        )
+
+
+def temperature_slider(value: float = 0.9) -> w.FloatSlider:
+    """Temperature from 0 (greedy) to 2."""
+    return _slider(w.FloatSlider, "temperature", value, 0.0, 2.0, 0.05, readout_format=".2f")
+
+
+def top_p_slider(value: float = 0.95) -> w.FloatSlider:
+    """Nucleus mass from 0 (one token) to 1 (all)."""
+    return _slider(w.FloatSlider, "top-p", value, 0.0, 1.0, 0.01, readout_format=".2f")
+
+
+def span_slider(value: int = 3) -> w.IntSlider:
+    """Tokens drafted per loop, 1 to 8."""
+    return _slider(w.IntSlider, "span", value, 1, 8, 1)
+
+
+def _slider(
+    kind: type[w.Widget],
+    name: str,
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    **more: object,
+) -> w.Widget:
+    return kind(
+        value=value,
+        min=low,
+        max=high,
+        step=step,
+        description=name,
+        style={"description_width": "100px"},
+        layout=w.Layout(width="420px"),
+        **more,
+    )
+
+
+def text_box(value: str, name: str = "prompt") -> w.Text:
+    """One line of text, reported as it is typed."""
+    style, layout = {"description_width": "100px"}, w.Layout(width="700px")
+    return w.Text(value=value, description=name, style=style, layout=layout)
+
+
+def observe(callback: Callable[[], None], *controls: w.Widget) -> None:
+    """Call `callback` after any control's value changes."""
+    for control in controls:
+        control.observe(lambda _change: callback(), names="value")
+
+
+def _bars(view: NextTokens, label: str) -> str:
+    size = (6.4, 0.27 * len(view.tokens) + 1)
+    return figure_html(
+        lambda ax: plot_next_tokens(view.tokens, view.probs, view.kept, ax), size, label
+    )
+
+
+class TokensPanel(Panel):
+    """STEP2: a text's tokens as chips, and the most probable next tokens."""
+
+    def __init__(self, lm: LM, text: str = PROMPT) -> None:
+        self.lm, self.text = lm, text_box(text, "text")
+        super().__init__([self.text], height="330px")
+        observe(self.update, self.text)
+        self.update()
+        count = encode(lm, text).shape[1]
+        top = next_tokens(lm, last_logits(lm, encode(lm, text)), top=1)
+        self.says = (
+            f"Panel: a text box. {text!r} is {count} tokens; "
+            f"most probable next: {top.tokens[0]!r} ({top.probs[0]:.2f})"
+        )
+
+    def update(self) -> None:
+        """Redraw for the text now in the box."""
+        self.redraw(lambda: self.picture(self.text.value))
+
+    def picture(self, text: str) -> str:
+        """HTML for one text. Raises ValueError if it is empty or too long."""
+        view = next_tokens(self.lm, last_logits(self.lm, encode(self.lm, text)), top=8)
+        label = f"most probable next token {view.tokens[0]!r}, probability {view.probs[0]:.3f}"
+        return chips_html(self.lm, text) + _bars(view, label)
+
+
+class SamplingPanel(Panel):
+    """STEP3: temperature and top-p over the next-token bars. Moves redraw from cached logits."""
+
+    def __init__(
+        self, lm: LM, prompt: str = PROMPT, temperature: float = 0.9, top_p: float = 0.95
+    ) -> None:
+        self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
+        self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
+        self.standard = w.Checkbox(
+            value=False, description="standard rule: keep the crossing token"
+        )
+        super().__init__([self.temperature, self.top_p, self.standard], height="360px")
+        observe(self.update, self.temperature, self.top_p, self.standard)
+        self.update()
+        view = self.current()
+        self.says = (
+            f"Panel: sliders for temperature and top-p over the next token after {prompt!r}. "
+            f"At {temperature:.2f} and {top_p:.2f} the nucleus holds {view.nucleus_mass:.2f} "
+            f"of the probability; on top is {view.tokens[0]!r} ({view.probs[0]:.2f})"
+        )
+
+    def current(self) -> NextTokens:
+        """What the sliders now select."""
+        return next_tokens(
+            self.lm,
+            self.logits,
+            self.temperature.value,
+            self.top_p.value,
+            standard=self.standard.value,
+        )
+
+    def update(self) -> None:
+        """Redraw for the sliders' values."""
+        self.redraw(self.picture)
+
+    def picture(self) -> str:
+        """HTML: the nucleus in words, then the bars."""
+        view = self.current()
+        words = (
+            f"nucleus: {view.nucleus_size} of {len(self.logits)} tokens, "
+            f"together {view.nucleus_mass:.3f} of the probability"
+        )
+        return f'<p class="says">{words}</p>' + _bars(view, words)
+
+
+class KnobsPanel(Panel):
+    """Sliders for temperature, top-p and span, above whatever `picture` draws."""
+
+    def __init__(self, lm: LM, prompt: str, seed: int, more: w.Widget, height: str) -> None:
+        self.lm, self.prompt, self.ids, self.seed = lm, prompt, start_ids(lm, prompt), seed
+        self.temperature, self.top_p = temperature_slider(), top_p_slider()
+        self.span = span_slider()
+        super().__init__([self.temperature, self.top_p, self.span, more], height)
+        observe(self.update, self.temperature, self.top_p, self.span)
+
+    @property
+    def knobs(self) -> tuple[int, float, float]:
+        """Span, temperature and top-p at the sliders' values."""
+        return self.span.value, self.temperature.value, self.top_p.value
+
+    def update(self) -> None:
+        """Redraw for the sliders' values."""
+        self.redraw(self.picture)
+
+    def picture(self) -> str:
+        """HTML at the sliders' values."""
+        raise NotImplementedError
+
+
+def again_button() -> w.Button:
+    """Draft anew at the same settings."""
+    return w.Button(description="Draft again", tooltip="Draft with the next seed")
+
+
+class BranchPanel(KnobsPanel):
+    """STEP4: temperature, top-p, span and a redraw button over drafted branches."""
+
+    def __init__(self, lm: LM, prompt: str = PROMPT, seed: int = 7, branches: int = 3) -> None:
+        self.branches, self.again = branches, again_button()
+        super().__init__(lm, prompt, seed, self.again, height="360px")
+        self.again.on_click(self.next_seed)
+        self.update()
+        first = "".join(self.draft(seed).tokens)
+        self.says = (
+            f"Panel: sliders over drafted branches. With seed {seed} the branch is {first!r}"
+        )
+
+    def draft(self, seed: int) -> DraftedBranch:
+        """The branch drafted with this seed at the sliders' values."""
+        return drafted_branch(self.lm, self.ids, *self.knobs, seed)
+
+    def next_seed(self, _button: object = None) -> None:
+        """Draft again from the next seeds."""
+        self.seed += self.branches
+        self.update()
+
+    def picture(self) -> str:
+        """HTML: one line per branch, then the first branch's probabilities."""
+        drafts = {s: self.draft(s) for s in range(self.seed, self.seed + self.branches)}
+        lines = "".join(
+            f'<li class="branch" data-seed="{s}">seed {s}: '
+            + " ".join(
+                f'<code style="{CODE_STYLE}">{html.escape(visible(t))}</code>' for t in draft.tokens
+            )
+            + "</li>"
+            for s, draft in drafts.items()
+        )
+        first = drafts[self.seed]
+        label = f"seed {self.seed}: " + ", ".join(f"{p:.2f}" for p in first.probs)
+        bars = figure_html(lambda ax: plot_branch(first.tokens, first.probs, ax), (6.4, 2.6), label)
+        return f"<ul>{lines}</ul>{bars}"
+
+
+class AcceptPanel(KnobsPanel):
+    """STEP5: one branch compared token by token with greedy."""
+
+    def __init__(self, lm: LM, prompt: str = PROMPT, seed: int = 7) -> None:
+        self.again = again_button()
+        super().__init__(lm, prompt, seed, self.again, height="260px")
+        self.again.on_click(self.next_seed)
+        self.update()
+        record = self.current()
+        self.says = (
+            f"Panel: sliders over one branch and greedy's verdict on it. With seed {seed}, "
+            f"{record.accepted} of {len(record.branch)} drafted tokens are accepted"
+        )
+
+    def current(self) -> LoopRecord:
+        """The loop at the sliders' values."""
+        records: list[LoopRecord] = []
+        generator = make_generator(self.seed)
+        medusa_loop_step(self.lm, self.ids, *self.knobs, generator=generator, records=records)
+        return records[0]
+
+    def next_seed(self, _button: object = None) -> None:
+        """Draft again from the next seed."""
+        self.seed += 1
+        self.update()
+
+    def picture(self) -> str:
+        """HTML: the table of verdicts and the sum of it."""
+        record = self.current()
+        words = (
+            f"seed {self.seed}: {record.accepted} accepted, "
+            f"{record.evaluated - record.accepted} corrected, {record.unused} not reached; "
+            f"{len(record.emitted)} tokens emitted for "
+            f"{record.draft_passes} draft + {record.verify_passes} verify passes"
+        )
+        return verdicts_html(verdicts(self.lm, record)) + f'<p class="says">{words}</p>'
+
+
+class LoopsPanel(KnobsPanel):
+    """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
+
+    def __init__(
+        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, seed: int = 7
+    ) -> None:
+        self.max_new_tokens, self.worker = max_new_tokens, Worker()
+        self.result: Generation | None = None
+        self.progress = w.IntProgress(max=max_new_tokens, description="tokens", bar_style="info")
+        self.cancel = w.Button(description="Cancel", tooltip="Stop the run after this loop")
+        row = w.HBox([self.progress, self.cancel])
+        super().__init__(lm, prompt, seed, row, height="330px")
+        self.cancel.on_click(lambda _button: self.worker.cancel())
+        self.run(threading.Event())
+        self.says = (
+            "Panel: sliders for temperature, top-p and span over per-loop acceptance. "
+            + self.words(self.result)
+        )
+
+    def update(self) -> None:
+        """Run again on a thread; a newer value overtakes."""
+        self.worker.start(self.run)
+
+    def run(self, stop: threading.Event) -> None:
+        """One whole run at the sliders' values, drawn when done."""
+        done = 0
+
+        def on_loop(record: LoopRecord) -> bool:
+            nonlocal done
+            done += len(record.emitted)
+            self.progress.value = done
+            return not stop.is_set()
+
+        def draw() -> str:
+            span, temperature, top_p = self.knobs
+            result = medusa_tiny(
+                self.lm,
+                self.prompt,
+                self.max_new_tokens,
+                span=span,
+                temperature=temperature,
+                top_p=top_p,
+                seed=self.seed,
+                on_loop=on_loop,
+            )
+            if result.stop_reason == "cancelled":
+                raise ValueError(f"cancelled after {len(result.new_ids)} tokens")
+            self.result = result
+            return self.picture()
+
+        self.redraw(draw)
+
+    def words(self, run: Generation) -> str:
+        """The run's figures in one line."""
+        return (
+            f"α = {acceptance_rate(run.loops):.2f}, τ = {mean_accepted_length(run.loops):.2f}; "
+            f"{len(run.new_ids)} tokens took {run.model_passes} model passes "
+            f"({run.draft_passes} draft + {run.verify_passes} verify), greedy takes "
+            f"{len(run.new_ids) + (run.stop_reason == 'eos')}"
+        )
+
+    def picture(self) -> str:
+        """HTML: per-loop acceptance of the newest finished run, then its figures."""
+        run = self.result
+        words = self.words(run)
+        plot = figure_html(lambda ax: plot_acceptance(run.loops, ax), (8, 3), words)
+        return f'{plot}<p class="says">{words}</p>'
+
+
+class DemoPanel(Panel):
+    """STEP7: the whole demo, greedy and Medusa-tiny side by side."""
+
+    def __init__(self, lm: LM, prompt: str = PROMPT) -> None:
+        self.lm, self.worker = lm, Worker()
+        self.result: Comparison | None = None
+        self.prompt = text_box(prompt)
+        self.presets = w.Dropdown(
+            options=PRESETS,
+            value=prompt if prompt in PRESETS else None,
+            description="presets",
+            style={"description_width": "100px"},
+            layout=w.Layout(width="700px"),
+        )
+        self.model = w.Combobox(
+            value=lm.model_id,
+            options=(SHIPPED_MODEL, "distilgpt2"),
+            ensure_option=False,
+            description="model",
+            style={"description_width": "100px"},
+            layout=w.Layout(width="420px"),
+        )
+        self.temperature, self.top_p = temperature_slider(), top_p_slider()
+        self.span = span_slider()
+        self.tokens = _slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
+        self.seed = w.BoundedIntText(
+            value=7, min=0, max=2**31, description="seed", style={"description_width": "100px"}
+        )
+        self.go = w.Button(description="Run", button_style="primary", tooltip="Run both decoders")
+        self.cancel = w.Button(description="Cancel", tooltip="Stop after this loop", disabled=True)
+        self.progress = w.IntProgress(value=0, max=1, description="progress", bar_style="info")
+        sliders = w.VBox([self.temperature, self.top_p, self.span, self.tokens, self.seed])
+        buttons = w.HBox([self.go, self.cancel, self.progress])
+        super().__init__([self.prompt, self.presets, self.model, sliders, buttons], height="560px")
+        self.presets.observe(self._take_preset, names="value")
+        self.go.on_click(lambda _button: self.start())
+        self.cancel.on_click(lambda _button: self.worker.cancel())
+        self.view.value = "<p>Press <b>Run</b>.</p>"
+        self.says = (
+            "Panel: prompt, presets, model, sliders for temperature, top-p, span and new tokens, "
+            "Run and Cancel. It shows greedy and Medusa-tiny side by side, as the next cell does"
+        )
+
+    def _take_preset(self, change: dict) -> None:
+        if change["new"] is not None:
+            self.prompt.value = change["new"]
+
+    def cfg(self) -> Cfg:
+        """The controls' values as a Cfg. Raises ValueError for one out of range."""
+        return Cfg(
+            MODEL_ID=self.model.value,
+            TEMPERATURE=self.temperature.value,
+            TOP_P=self.top_p.value,
+            SPAN=self.span.value,
+            MAX_NEW_TOKENS=self.tokens.value,
+            SEED=self.seed.value,
+        )
+
+    def start(self) -> None:
+        """Run both decoders on a thread; a run in progress is overtaken."""
+        self.worker.start(self.run)
+
+    def run(self, stop: threading.Event) -> None:
+        """Load the model if it changed, run both decoders, draw."""
+        self.go.disabled, self.cancel.disabled = True, False
+        self.progress.value = 0
+        try:
+            self.redraw(lambda: self.picture(self.compare(stop)))
+        finally:
+            self.go.disabled, self.cancel.disabled = False, True
+
+    def compare(self, stop: threading.Event) -> Comparison:
+        """Both runs at the controls' values. Raises ValueError if cancelled on the way."""
+        cfg, prompt = self.cfg(), self.prompt.value
+        if self.lm.model_id != cfg.MODEL_ID:
+            self.view.value = f"<p>Loading {html.escape(cfg.MODEL_ID)} …</p>"
+            self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
+        self.progress.max = 2 * cfg.MAX_NEW_TOKENS
+
+        def on_loop(record: LoopRecord) -> bool:
+            self.progress.value += len(record.emitted)
+            return not stop.is_set()
+
+        result = compare(self.lm, prompt, cfg, on_loop)
+        if stop.is_set():
+            raise ValueError("cancelled; press Run to start again")
+        self.progress.value = self.progress.max
+        self.result = result
+        return result
+
+    def picture(self, result: Comparison) -> str:
+        """HTML: both texts side by side, identical or not, the figures, two plots."""
+        runs = {"greedy": result.greedy, "Medusa-tiny": result.medusa}
+        columns = "".join(
+            f'<div style="flex:1;min-width:280px" class="run" data-run="{name}">'
+            f"<h4>{name}</h4>{run_html(self.lm, run)}</div>"
+            for name, run in runs.items()
+        )
+        same = "identical: yes" if result.identical else "identical: NO"
+        acceptance = figure_html(
+            lambda ax: plot_acceptance(result.medusa.loops, ax), (8, 2.6), "per-loop acceptance"
+        )
+        passes = figure_html(
+            lambda ax: plot_tokens_against_passes(runs, ax), (6, 2.8), "tokens against passes"
+        )
+        return (
+            f'<div style="display:flex;gap:24px;flex-wrap:wrap">{columns}</div>'
+            f"<p>{legend_html(('accepted', 'corrected', 'greedy'))}</p>"
+            f'<p class="says"><b>{same}</b></p>{metrics_html(runs)}{acceptance}{passes}'
+        )
