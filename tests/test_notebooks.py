@@ -1,0 +1,173 @@
+"""The stored notebooks: one clean run each, all of it compared, readable without running."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from medusa_lib.plots import STEP_WORDS
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+LESSONS = [FOLDER / f"STEP{i}_{word}.ipynb" for i, word in enumerate(STEP_WORDS)]
+LOOSE_TAGS = {"nbval-ignore-output", "raises-exception", "nbval-raises-exception"}
+SKIP_TAGS = {"nbval-skip", "skip"}
+MAGIC = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
+MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|usr|opt|work|Users|private)/\w|[A-Z]:\\\\")
+
+lessons = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def is_loose(cell: nbformat.NotebookNode) -> bool:
+    return bool(tags(cell) & LOOSE_TAGS) or bool(MAGIC.search(cell.source))
+
+
+def has_checked_output(cell: nbformat.NotebookNode) -> bool:
+    """True if nbval has something to compare: pixels and widget models are not compared."""
+    return any(
+        output.get("text") or set(output.get("data", {})) & {"text/plain", "text/markdown"}
+        for output in cell.outputs
+    )
+
+
+@lessons
+def test_stored_run_is_one_clean_run(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output.output_type for cell in cells for output in cell.outputs}
+    assert "error" not in kinds
+    streams = {output.get("name") for cell in cells for output in cell.outputs}
+    assert "stderr" not in streams
+
+
+@lessons
+def test_no_cell_is_skipped_and_each_loose_one_says_why(path: Path) -> None:
+    for cell in code_cells(path):
+        assert not tags(cell) & SKIP_TAGS, cell.source
+        assert not MAGIC.search(cell.source), "use a tag, so that one place lists them"
+        if is_loose(cell):
+            assert re.search(r"^#.*\bvar", cell.source, re.M), f"no reason in: {cell.source}"
+
+
+def test_nearly_all_cells_are_compared() -> None:
+    cells = [cell for path in LESSONS for cell in code_cells(path)]
+    loose = [cell for cell in cells if is_loose(cell)]
+    compared = [cell for cell in cells if not is_loose(cell) and has_checked_output(cell)]
+    share = len(compared) / len(cells)
+    print(f"{len(compared)} of {len(cells)} code cells compared ({share:.0%}), {len(loose)} loose")
+    assert share >= 0.9
+    assert len(loose) <= 10
+
+
+@lessons
+def test_readable_without_running(path: Path) -> None:
+    """Each picture has its numbers in checked text; each panel has a picture or text below."""
+    cells = code_cells(path)
+    for i, cell in enumerate(cells):
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if "image/png" in kinds:
+            assert any(o.output_type == "stream" and o.text.strip() for o in cell.outputs)
+        if "application/vnd.jupyter.widget-view+json" in kinds:
+            below = [o for later in cells[i + 1 : i + 3] for o in later.outputs]
+            assert any("text" in o or "image/png" in o.get("data", {}) for o in below)
+
+
+@lessons
+def test_nothing_of_the_machine_is_stored(path: Path) -> None:
+    notebook = read(path)
+    assert not MACHINE.search(path.read_text(encoding="utf-8"))
+    assert "widgets" not in notebook.metadata
+    assert notebook.metadata.kernelspec.name == "python3"
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+
+
+@lessons
+def test_follows_the_template(path: Path) -> None:
+    notebook = read(path)
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for wanted in (f"# {path.stem.split('_')[0]}", "**Goal.**", "## Predict", "What can go wrong"):
+        assert wanted in prose, wanted
+    for wanted in ("## Recap", "**Words learned:**", "minutes"):
+        assert wanted in prose, wanted
+    for link in re.findall(r"\]\((\w+\.ipynb)\)", prose):
+        assert (FOLDER / link).exists(), link
+    step = int(path.stem[4])
+    for neighbour in {step - 1, step + 1} & set(range(8)):
+        assert f"(STEP{neighbour}_" in prose
+    for cell in code_cells(path):
+        assert cell.source.count("\n") < 25, cell.source
+
+
+def validate(paths: list[Path], **environment: str) -> subprocess.CompletedProcess:
+    """Strict nbval on notebooks in a fresh process, with these environment variables."""
+    arguments = ["-q", "-p", "no:cacheprovider", "-m", "", *map(str, paths)]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_wrong_stored_output_fails_validation(tmp_path: Path) -> None:
+    notebook = copy.deepcopy(read(LESSONS[0]))
+    streams = [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not is_loose(cell)
+        for output in cell.outputs
+        if output.output_type == "stream"
+    ]
+    streams[-1].text = streams[-1].text + "one line that no cell prints\n"
+    nbformat.write(notebook, tmp_path / "mutated.ipynb")
+    result = validate([tmp_path / "mutated.ipynb"])
+    assert result.returncode == 1, result.stdout[-3000:]
+    assert "1 failed" in result.stdout
+    assert "one line that no cell prints" in result.stdout
+
+
+CAPABILITIES = ["default", "avx2"] + ["avx512"] * (torch.cpu._is_avx512_supported())
+OTHER_PROCESSORS = [
+    *(
+        {"ATEN_CPU_CAPABILITY": level, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        for level in CAPABILITIES
+        for threads in ("1", "2")
+    ),
+    {"MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    {"AGAIN": "1"},
+    {"AGAIN": "2"},
+    {"AGAIN": "3"},
+    {"REVERSED": "1"},
+]
+
+
+@pytest.mark.portability
+@pytest.mark.parametrize(
+    "environment", OTHER_PROCESSORS, ids=lambda e: "-".join(f"{k}={v}" for k, v in e.items())
+)
+def test_notebooks_hold_elsewhere(environment: dict[str, str]) -> None:
+    """The stored outputs hold under other instruction sets, thread counts, orders and again."""
+    paths = LESSONS[::-1] if "REVERSED" in environment else LESSONS
+    result = validate(paths, **environment)
+    assert result.returncode == 0, result.stdout[-6000:]
