@@ -40,6 +40,10 @@ _CHAPTER = re.compile(
 )
 _APPENDIX = re.compile(r"^(?:NOTES AND REFERENCES|TRANSCRIBER'S NOTES?|INDEX|APPENDIX)\b")
 _SOURCE = re.compile(r"^[\[(][^\])]*[\])]\.?$")
+_TITLE = re.compile(r"^Title: *(.+?)(?:, Complete)? *$", re.M)
+_TITLE_IN_FIRST_LINE = re.compile(
+    r"Project Gutenberg(?:['’]s| E(?:book|text)(?: of|,)) (.+?)(?:,? by\b.*|[*., ]*)$", re.M | re.I
+)
 _NUMBERED = re.compile(r"^(?:[IVXLC]+|\d+)[.:)]?(?:\s+\S.*)?$")
 _TERMINAL = tuple(".!?,;:'\"-)")
 
@@ -73,9 +77,10 @@ _QUOTES_AND_DASHES = str.maketrans(
 
 @dataclass(frozen=True)
 class Book:
-    """One cleaned book: its ebook number and its tales, in order."""
+    """One cleaned book: its ebook number, its title and its tales, in order."""
 
     number: int
+    title: str
     tales: tuple[str, ...]
 
     @property
@@ -95,6 +100,13 @@ def strip_licence(text: str) -> str:
     body = text[headers[-1].end() if "SMALL PRINT" in headers[-1][0] else headers[0].end() :]
     footer = _FOOTER_START.search(body, len(body) // 2)
     return body[: footer.start()] if footer else body
+
+
+def find_title(text: str) -> str:
+    """The title that a Project Gutenberg header names, on one line; "untitled" if it names none."""
+    header = text[:2000]
+    found = _TITLE.search(header) or _TITLE_IN_FIRST_LINE.search(header)
+    return found[1].translate(_QUOTES_AND_DASHES).strip() if found else "untitled"
 
 
 def normalise(text: str) -> str:
@@ -170,19 +182,22 @@ def split_tales(text: str, min_chars: int = 400) -> tuple[str, ...]:
 
 def read_book(path: Path) -> Book:
     """Read and clean one `pgN.txt`. Raises ValueError naming a file that has no tale."""
-    number = int(re.sub(r"\D", "", path.stem))
     try:
-        tales = split_tales(normalise(strip_licence(path.read_text(encoding="utf-8"))))
+        text = path.read_text(encoding="utf-8")
+        tales = split_tales(normalise(strip_licence(text)))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
     if not tales:
         raise ValueError(f"{path.name}: no prose found")
-    return Book(number, tales)
+    return Book(int(path.stem[2:]), find_title(text), tales)
 
 
 def read_corpus(folder: Path) -> list[Book]:
-    """Every `pgN.txt` in `folder`, cleaned, by ebook number. Raises ValueError if there is none."""
-    books = [read_book(path) for path in folder.glob("pg*.txt")]
-    if not books:
+    """Every `pgN.txt` in `folder`, cleaned, by ebook number.
+
+    Raises ValueError if there is none, or naming a file that cannot be cleaned.
+    """
+    paths = [path for path in folder.glob("pg*.txt") if path.stem[2:].isdecimal()]
+    if not paths:
         raise ValueError(f"corpus must be a folder with pgN.txt files, got {str(folder)!r}")
-    return sorted(books, key=lambda book: book.number)
+    return sorted((read_book(path) for path in paths), key=lambda book: book.number)

@@ -18,6 +18,8 @@ def train_tokenizer(
     """Byte-level BPE on `texts` (Sennrich et al. 2016; byte level as in GPT-2).
 
     Every byte is in the vocabulary, so any text at all can be encoded and decoded again.
+    vocab_size: the most tokens it may have, 256 bytes and EOS among them; few texts give fewer.
+    context: the length beyond which the tokenizer warns.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -39,8 +41,9 @@ def train_tokenizer(
 
 
 def encode_tales(tokenizer: PreTrainedTokenizerFast, tales: Sequence[str]) -> list[np.ndarray]:
-    """Each tale → its token ids, EOS last."""
-    encoded = tokenizer(list(tales), add_special_tokens=False)["input_ids"]
+    """Each tale → its token ids `[T]`, EOS last."""
+    # verbose=False: a tale may well be longer than the context, windows cut it later.
+    encoded = tokenizer(list(tales), add_special_tokens=False, verbose=False)["input_ids"]
     return [np.array([*ids, tokenizer.eos_token_id], dtype=np.int32) for ids in encoded]
 
 
@@ -62,7 +65,10 @@ def space_splits(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
 def split_some(
     ids: np.ndarray, splits: dict[int, list[int]], rate: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Split the leading space off a share `rate` of the tokens that start a word."""
+    """Ids `[T]` with the leading space split off a share `rate` in [0, 1] of the words.
+
+    The text stays the same. splits: see space_splits.
+    """
     chosen = np.flatnonzero(rng.random(len(ids)) < rate)
     pieces, start = [], 0
     for at in chosen:
@@ -82,7 +88,10 @@ def epoch_windows(
 ) -> torch.Tensor:
     """All tales of one epoch as shuffled windows `[n, context + 1]`.
 
+    Tales are shuffled, some of their words split, joined, and cut from a random start; each
+    window's last token is the next one's first, so that every token is predicted once.
     A function of its arguments only, so that a resumed run sees the very same windows.
+    Raises ValueError if the tales do not fill one window.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(tales))

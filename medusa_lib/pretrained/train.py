@@ -1,4 +1,4 @@
-"""The whole recipe of the shipped model, from books to weights, in one seeded command.
+"""The whole recipe of the shipped model, from books to weights and card, in one seeded command.
 
 python -m medusa_lib.pretrained.train --corpus BOOKS --out FOLDER
 """
@@ -6,140 +6,96 @@ python -m medusa_lib.pretrained.train --corpus BOOKS --out FOLDER
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import math
+import signal
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.progress import Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from medusa_lib.pretrained.books import Book, read_corpus
+from medusa_lib.checks import check_int
+from medusa_lib.device import pick_device
+from medusa_lib.pretrained.books import HELD_OUT, Book, read_corpus
+from medusa_lib.pretrained.checkpoint import State, load_checkpoint, save_checkpoint
+from medusa_lib.pretrained.export import export
+from medusa_lib.pretrained.recipe import Recipe, build_model, build_optimizers, learning_rate
+from medusa_lib.pretrained.score import held_out_loss, loss_of
 from medusa_lib.pretrained.tokens import encode_tales, epoch_windows, space_splits, train_tokenizer
+
+LossFn = Callable[[GPT2LMHeadModel, torch.Tensor], torch.Tensor]
+Validate = Callable[[GPT2LMHeadModel], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Every number that decides the weights; stored beside them."""
+class Run:
+    """Where and how a run computes; what decides the weights is the Recipe."""
 
-    layers: int = 4
-    width: int = 256
-    heads: int = 4
-    context: int = 512
-    vocab_size: int = 4096
-    epochs: float = 3.0
-    batch: int = 16  # windows of `context` tokens a step
-    lr: float = 3e-3
-    warmup: int = 100  # steps
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    space_split: float = 0.02  # share of words split from their leading space
-    seed: int = 7
+    out: Path
+    device: str = "cpu"
+    precision: str = "float32"
+    compiled: bool = False
+    every: int = 100  # steps between checkpoints
+    stop_at: int | None = None
 
+    def __post_init__(self) -> None:
+        check_int("every", self.every, 1)
+        if self.stop_at is not None:
+            check_int("stop_at", self.stop_at, 1)
 
-@dataclass
-class State:
-    """All that a run carries from one step to the next."""
+    @property
+    def checkpoint(self) -> Path:
+        """The file from which a stopped run goes on."""
+        return self.out / "checkpoint.pt"
 
-    model: GPT2LMHeadModel
-    optimizers: list[torch.optim.Optimizer]
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    def autocast(self) -> torch.autocast:
+        """The context in which losses are computed."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-def build_model(recipe: Recipe, eos_id: int) -> GPT2LMHeadModel:
-    """A GPT-2 architecture with fresh weights; dropout off, since few epochs do not overfit."""
-    torch.manual_seed(recipe.seed)
-    config = GPT2Config(
-        vocab_size=recipe.vocab_size,
-        n_positions=recipe.context,
-        n_embd=recipe.width,
-        n_layer=recipe.layers,
-        n_head=recipe.heads,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=eos_id,
-        eos_token_id=eos_id,
-    )
-    return GPT2LMHeadModel(config)
+class Windows:
+    """The training windows of any step: a function of tales, recipe and step only.
 
-
-def build_optimizers(model: GPT2LMHeadModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms.
-
-    Muon: Jordan et al. 2024, from torch.optim, its step scaled to AdamW's (Liu et al. 2025).
+    per_epoch: steps an epoch. steps: steps of the whole run. Raises ValueError for tales that
+    do not fill one batch.
     """
-    named = list(model.named_parameters())
-    matrices = [p for n, p in named if ".h." in n and p.ndim == 2]
-    tables = [p for n, p in named if ".h." not in n and p.ndim == 2]
-    vectors = [p for _, p in named if p.ndim < 2]
-    muon = torch.optim.Muon(
-        matrices,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    adamw = torch.optim.AdamW(
-        [{"params": tables, "weight_decay": recipe.weight_decay}, {"params": vectors}],
-        lr=recipe.lr,
-        betas=(0.9, 0.95),
-        weight_decay=0.0,
-    )
-    return [muon, adamw]
 
+    def __init__(
+        self, tales: Sequence[np.ndarray], splits: dict[int, list[int]], recipe: Recipe
+    ) -> None:
+        self._tales, self._splits, self._recipe = tales, splits, recipe
+        self._epoch, self._windows = 0, self._of_epoch(0)
+        self.per_epoch = len(self._windows) // recipe.batch
+        self.steps = round(self.per_epoch * recipe.epochs)
+        if self.steps < 1:
+            raise ValueError(
+                f"corpus must fill a batch of {recipe.batch} windows of {recipe.context} tokens, "
+                f"got {len(self._windows)} windows an epoch, {recipe.epochs} epochs"
+            )
 
-def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """Linear warm-up, then linear decay to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(1, min(recipe.warmup, total // 4)))
-    return recipe.lr * warm * (1 - step / total)
+    def _of_epoch(self, epoch: int) -> torch.Tensor:
+        r = self._recipe
+        return epoch_windows(self._tales, self._splits, r.context, r.space_split, r.seed, epoch)
 
-
-def loss_of(model: GPT2LMHeadModel, windows: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-    """Cross-entropy in nats of predicting `windows[:, 1:]` from what stands before."""
-    logits = model(input_ids=windows[:, :-1], use_cache=False).logits.float()
-    return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction=reduction)
-
-
-def fast_bfloat16(device: str) -> bool:
-    """True where bfloat16 is computed by hardware; elsewhere it is slower than float32."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device == "cpu" and any(getattr(torch.cpu, p, lambda: False)() for p in probes)
-
-
-def save_checkpoint(state: State, recipe: Recipe, path: Path) -> None:
-    """Write everything a resumed run needs, in one atomic rename."""
-    torch.save(
-        {
-            "recipe": dataclasses.asdict(recipe),
-            "model": state.model.state_dict(),
-            "optimizers": [o.state_dict() for o in state.optimizers],
-            "step": state.step,
-            "seconds": state.seconds,
-            "history": state.history,
-        },
-        path.with_suffix(".part"),
-    )
-    path.with_suffix(".part").replace(path)
-
-
-def load_checkpoint(state: State, recipe: Recipe, path: Path, device: str) -> None:
-    """Restore `state` in place. Raises ValueError if the checkpoint has another recipe."""
-    saved = torch.load(path, map_location=device, weights_only=True)
-    if saved["recipe"] != dataclasses.asdict(recipe):
-        raise ValueError(f"{path} was made by another recipe: {saved['recipe']}")
-    state.model.load_state_dict(saved["model"])
-    for optimizer, values in zip(state.optimizers, saved["optimizers"], strict=True):
-        optimizer.load_state_dict(values)
-    state.step, state.seconds, state.history = saved["step"], saved["seconds"], saved["history"]
+    def batch(self, step: int) -> torch.Tensor:
+        """Ids `[batch, context + 1]` that step `step` >= 0 trains on."""
+        epoch, at = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._windows = epoch, self._of_epoch(epoch)
+        # An epoch whose splits came out few may be a window short of a full last batch.
+        size = self._recipe.batch
+        row = max(0, min(at * size, len(self._windows) - size))
+        return self._windows[row : row + size]
 
 
 class Speed(ProgressColumn):
@@ -149,144 +105,188 @@ class Speed(ProgressColumn):
         return Text(f"{task.speed or 0:,.0f} tokens/s")
 
 
-@torch.inference_mode()
-def held_out_loss(
-    model: GPT2LMHeadModel,
-    tokenizer: PreTrainedTokenizerFast,
-    book: Book,
-    stride: int | None = None,
-) -> dict[str, float]:
-    """Nats per token and bits per byte over a whole book, tale by tale joined by EOS.
+def progress_bar() -> Progress:
+    """Tokens so far, tokens per second, time left, the last loss."""
+    return Progress(
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} tokens"),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
 
-    Windows overlap so that each scored token sees at least `context - stride` tokens before
-    it (the sliding window of Hugging Face's perplexity guide); EOS tokens are scored too.
+
+@contextlib.contextmanager
+def catch_interrupt() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that the running step ends whole; a second one raises.
+
+    A step torn between two optimisers could not be resumed exactly.
     """
-    context = model.config.n_positions
-    stride = stride or context // 2
-    device = model.device
-    ids = [tokenizer.eos_token_id]
-    for tale in encode_tales(tokenizer, book.tales):
-        ids += tale.tolist()
-    nats, done = 0.0, 1
-    while done < len(ids):
-        end = min(len(ids), max(done + stride, context))
-        window = torch.tensor([ids[max(0, end - context - 1) : end]], device=device)
-        losses = loss_of(model, window, reduction="none")
-        nats += losses[-(end - done) :].double().sum().item()
-        done = end
-    size = sum(len(tale.encode()) for tale in book.tales)
-    return {
-        "tokens": len(ids) - 1,
-        "bytes": size,
-        "nats_per_token": nats / (len(ids) - 1),
-        "bits_per_byte": nats / math.log(2) / size,
-    }
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals reach the main thread only
+        return
+
+    def on_signal(*_: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def pick_loss(model: GPT2LMHeadModel, windows: torch.Tensor, run: Run) -> LossFn:
+    """`loss_of`, compiled where `run` asks for it and this machine can do it.
+
+    Compiling needs a C compiler, and shows only when it is tried: on one batch, without a step.
+    """
+    if not run.compiled:
+        return loss_of
+    try:
+        compiled = torch.compile(loss_of)
+        with run.autocast():
+            loss = compiled(model, windows.to(run.device))
+        loss.backward()
+    except Exception as error:  # each backend raises its own kind
+        reason = next(iter(str(error).splitlines()), "")[:120]
+        print(f"torch.compile does not work here, training without it: {reason}", file=sys.stderr)
+        return loss_of
+    finally:
+        model.zero_grad(set_to_none=True)
+    return compiled
+
+
+def train_step(
+    state: State, windows: torch.Tensor, rate: float, recipe: Recipe, run: Run, loss_fn: LossFn
+) -> float:
+    """One step on `windows` `[batch, context + 1]` at learning rate `rate` → its loss in nats."""
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    with run.autocast():
+        loss = loss_fn(state.model, windows.to(run.device))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+    for optimizer in state.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    return loss.item()
 
 
 def train(
-    state: State,
-    windows_of: callable,
-    total: int,
-    recipe: Recipe,
-    checkpoint: Path,
-    *,
-    device: str,
-    precision: str,
-    compiled: bool,
-    every: int,
-    stop_at: int | None = None,
-    validate: callable | None = None,
+    state: State, windows: Windows, recipe: Recipe, run: Run, validate: Validate | None = None
 ) -> None:
-    """Run steps up to `total` (or `stop_at`), saving a checkpoint every `every` steps."""
-    loss_fn = torch.compile(loss_of) if compiled else loss_of
-    last = min(total, stop_at or total)
-    columns = ("step", TextColumn("{task.completed:,.0f} tokens"), Speed(), TimeRemainingColumn())
-    epoch, windows = -1, None
-    with Progress(*columns[1:], TextColumn("{task.description}")) as bar:
-        per_step = recipe.batch * recipe.context
-        task = bar.add_task("", total=total * per_step, completed=state.step * per_step)
-        began = time.perf_counter() - state.seconds
-        while state.step < last:
-            per_epoch = windows_of.per_epoch
-            if state.step // per_epoch != epoch:
-                epoch = state.step // per_epoch
-                windows = windows_of(epoch)
-            # An epoch whose splits came out few may be a window short of a full last batch.
-            row = min((state.step % per_epoch) * recipe.batch, len(windows) - recipe.batch)
-            batch = windows[row : row + recipe.batch].to(device)
+    """Run steps up to the recipe's last or `run.stop_at`, with a checkpoint every `run.every`.
+
+    validate: figures to store with each checkpoint. Raises KeyboardInterrupt after Ctrl-C,
+    with the last whole step saved.
+    """
+    total = windows.steps
+    last = min(total, run.stop_at or total)
+    if state.step >= last:
+        return
+    began = time.perf_counter() - state.seconds
+    loss_fn = pick_loss(state.model, windows.batch(state.step), run)
+    tokens = recipe.tokens_per_step
+    with progress_bar() as bar, catch_interrupt() as interrupted:
+        task = bar.add_task("", total=total * tokens, completed=state.step * tokens)
+        while state.step < last and not interrupted.is_set():
             rate = learning_rate(state.step, total, recipe)
-            for optimizer in state.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-            with torch.autocast(
-                device.split(":", maxsplit=1)[0], torch.bfloat16, enabled=precision == "bfloat16"
-            ):
-                loss = loss_fn(state.model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
-            for optimizer in state.optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            state.step += 1
+            loss = train_step(state, windows.batch(state.step), rate, recipe, run, loss_fn)
             state.seconds = time.perf_counter() - began
-            bar.update(task, advance=per_step, description=f"loss {loss.item():.3f}")
-            if state.step % every == 0 or state.step == last:
-                record = {"step": state.step, "loss": loss.item(), "seconds": state.seconds}
-                if validate:
-                    record |= validate(state.model)
+            bar.update(task, advance=tokens, description=f"loss {loss:.3f}")
+            if state.step % run.every == 0 or state.step == total:
+                record = {"step": state.step, "loss": loss, "seconds": state.seconds}
+                record |= validate(state.model) if validate else {}
                 state.history.append(record)
-                bar.console.print(json.dumps(record))
-                save_checkpoint(state, recipe, checkpoint)
+                bar.console.print(json.dumps(record), soft_wrap=True, highlight=False)
+                save_checkpoint(state, recipe, run.checkpoint)
+        save_checkpoint(state, recipe, run.checkpoint)
+    if interrupted.is_set() and state.step < last:
+        raise KeyboardInterrupt
 
 
-class Windows:
-    """The windows of each epoch, as a function of the epoch number."""
-
-    def __init__(self, tales: list, splits: dict[int, list[int]], recipe: Recipe) -> None:
-        self.tales, self.splits, self.recipe = tales, splits, recipe
-        self.per_epoch = len(self(0)) // recipe.batch
-        if self.per_epoch < 1:
-            raise ValueError(f"corpus must fill a batch of {recipe.batch} windows, it is too small")
-
-    def __call__(self, epoch: int) -> torch.Tensor:
-        r = self.recipe
-        return epoch_windows(self.tales, self.splits, r.context, r.space_split, r.seed, epoch)
+def fast_bfloat16(device: str) -> bool:
+    """True where bfloat16 is computed by hardware; elsewhere it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device == "cpu" and any(getattr(torch.cpu, p, lambda: False)() for p in probes)
 
 
-def prepare(
-    books: list[Book], recipe: Recipe
-) -> tuple[PreTrainedTokenizerFast, Windows, list[Book]]:
-    """Tokenizer and windows from the training books, and the books held out."""
-    held_out = [book for book in books if book.held_out]
+def choose_device(name: str) -> str:
+    """`auto`, `cpu`, `cuda` or `mps` → the device to use. Raises ValueError if it is not here."""
+    here = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name not in here:
+        raise ValueError(f"--device must be one of {', '.join(here)}, got {name!r}")
+    if not here[name]:
+        raise ValueError(f"--device {name} is not available on this machine, use auto or cpu")
+    return pick_device().type if name == "auto" else name
+
+
+def prepare(books: Sequence[Book], recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Windows]:
+    """Tokenizer and windows from the training books.
+
+    Raises ValueError if a book to hold out is missing, or the others are too few.
+    """
+    missing = set(HELD_OUT) - {book.number for book in books}
+    if missing:
+        names = " and ".join(f"pg{number}.txt" for number in sorted(missing))
+        raise ValueError(f"corpus must have the held-out books, {names} not found")
     tales = [tale for book in books if not book.held_out for tale in book.tales]
     tokenizer = train_tokenizer(tales, recipe.vocab_size, recipe.context)
     windows = Windows(encode_tales(tokenizer, tales), space_splits(tokenizer), recipe)
-    return tokenizer, windows, held_out
+    return tokenizer, windows
 
 
-def export(
-    state: State, tokenizer: PreTrainedTokenizerFast, books: list[Book], recipe: Recipe, out: Path
-) -> dict:
-    """Write half-precision safetensors, tokenizer and config, and the figures of these files."""
-    model = GPT2LMHeadModel(state.model.config)
-    model.load_state_dict(state.model.state_dict())
-    model.half().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    model = GPT2LMHeadModel.from_pretrained(out, dtype=torch.float32).eval()
-    held_out = {str(b.number): held_out_loss(model, tokenizer, b) for b in books if b.held_out}
-    figures = {
-        "recipe": dataclasses.asdict(recipe),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "training_books": [b.number for b in books if not b.held_out],
-        "training_bytes": sum(len(t.encode()) for b in books if not b.held_out for t in b.tales),
-        "steps": state.step,
-        "tokens_seen": state.step * recipe.batch * recipe.context,
-        "hours": state.seconds / 3600,
-        "held_out": held_out,
-        "history": state.history,
-    }
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    return figures
+def quick_check(tokenizer: PreTrainedTokenizerFast, books: Sequence[Book]) -> Validate:
+    """Mean bits per byte over the first two tales of each held-out book, for the loss curve."""
+    starts = [dataclasses.replace(b, tales=b.tales[:2]) for b in books if b.held_out]
+
+    def validate(model: GPT2LMHeadModel) -> dict[str, float]:
+        scores = [held_out_loss(model, tokenizer, book)["bits_per_byte"] for book in starts]
+        return {"held_out_bits_per_byte": sum(scores) / len(scores)}
+
+    return validate
+
+
+def make(corpus: Path, recipe: Recipe, run: Run, notes: str = "") -> None:
+    """Train or resume in `run.out`, and at the recipe's last step write model and card there.
+
+    A finished run that is started again only writes. Raises ValueError for a corpus that
+    cannot be used or a checkpoint of another recipe, KeyboardInterrupt after Ctrl-C.
+    """
+    books = read_corpus(corpus)
+    tokenizer, windows = prepare(books, recipe)
+    model = build_model(recipe, tokenizer.eos_token_id).to(run.device)
+    state = State(model, build_optimizers(model, recipe))
+    run.out.mkdir(parents=True, exist_ok=True)
+    if run.checkpoint.exists():
+        load_checkpoint(state, recipe, run.checkpoint, run.device)
+    size = sum(p.numel() for p in model.parameters())
+    print(
+        f"{len(books)} books, {size:,} parameters, steps {state.step} to {windows.steps} "
+        f"on {run.device} in {run.precision}"
+    )
+    train(state, windows, recipe, run, quick_check(tokenizer, books))
+    if state.step < windows.steps:
+        print(f"stopped at step {state.step}; the same command without --stop-at goes on from it")
+        return
+    figures = export(state, tokenizer, books, recipe, run.out, notes)
+    together = figures["held_out_together"]
+    print(
+        f"held out: {together['nats_per_token']:.3f} nats per token, "
+        f"{together['bits_per_byte']:.3f} bits per byte; model and card are in {run.out}"
+    )
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -297,8 +297,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--every", type=int, default=Run.every, help="steps between checkpoints")
     parser.add_argument("--stop-at", type=int, help="stop after this step; run again to resume")
+    parser.add_argument("--notes", type=Path, help="Markdown file for the card: what was tried")
     for field in dataclasses.fields(Recipe):
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default)
@@ -306,49 +307,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train or resume, then export. A finished run that is started again only exports."""
+    """Train or resume, then export; a bad value ends it with one line on stderr."""
     args = parse(argv)
-    recipe = Recipe(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Recipe)})
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = args.precision
-    if precision == "auto":
-        precision = "bfloat16" if fast_bfloat16(device) else "float32"
-    args.out.mkdir(parents=True, exist_ok=True)
-    books = read_corpus(args.corpus)
-    tokenizer, windows, held_out = prepare(books, recipe)
-    total = round(windows.per_epoch * recipe.epochs)
-    model = build_model(recipe, tokenizer.eos_token_id).to(device)
-    state = State(model, build_optimizers(model, recipe))
-    checkpoint = args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        load_checkpoint(state, recipe, checkpoint, device)
-    size = sum(p.numel() for p in model.parameters())
-    print(f"{len(books)} books, {size:,} parameters, {total} steps on {device} in {precision}")
-
-    def validate(model: GPT2LMHeadModel) -> dict[str, float]:
-        sample = [dataclasses.replace(b, tales=b.tales[:2]) for b in held_out]
-        scores = [held_out_loss(model, tokenizer, b)["bits_per_byte"] for b in sample]
-        return {"held_out_bits_per_byte": sum(scores) / len(scores)} if scores else {}
-
-    train(
-        state,
-        windows,
-        total,
-        recipe,
-        checkpoint,
-        device=device,
-        precision=precision,
-        compiled=not args.no_compile,
-        every=args.every,
-        stop_at=args.stop_at,
-        validate=validate,
-    )
-    if state.step < total:
-        return
-    figures = export(state, tokenizer, books, recipe, args.out)
-    print(json.dumps(figures["held_out"], indent=1))
+    try:
+        recipe = Recipe(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Recipe)})
+        device = choose_device(args.device)
+        precision = args.precision
+        if precision == "auto":
+            precision = "bfloat16" if fast_bfloat16(device) else "float32"
+        run = Run(args.out, device, precision, not args.no_compile, args.every, args.stop_at)
+        make(args.corpus, recipe, run, args.notes.read_text("utf-8") if args.notes else "")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {args.out}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":
