@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from medusa_lib.config import MODEL_VARIABLE, Cfg
 from medusa_lib.demo import PROMPT, Comparison, as_json, compare, describe_loop, report
-from medusa_lib.device import pick_device, set_seed
+from medusa_lib.device import check_device, set_seed
 from medusa_lib.loops import start_ids
 from medusa_lib.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
 from medusa_lib.records import LoopRecord
@@ -28,12 +29,13 @@ def parse_steps(text: str) -> list[int]:
     """`"0-7"`, `"0,1,7"`, `"0-2,5"` → sorted step numbers. Raises ValueError for others."""
     steps: set[int] = set()
     for part in text.split(","):
-        low, _, high = part.strip().partition("-")
-        if not low.isdecimal() or not (high or low).isdecimal():
+        low, dash, high = part.strip().partition("-")
+        high = high if dash else low
+        if not low.isdecimal() or not high.isdecimal():
             raise ValueError(f"steps must be like 0-7 or 0,1,7, got {text!r}")
-        steps |= set(range(int(low), int(high or low) + 1))
-    if not steps or max(steps) > 7:
-        raise ValueError(f"steps must be between 0 and 7, got {text!r}")
+        if not int(low) <= int(high) <= 7:
+            raise ValueError(f"steps must be between 0 and 7, in rising order, got {text!r}")
+        steps |= set(range(int(low), int(high) + 1))
     return sorted(steps)
 
 
@@ -45,10 +47,17 @@ def missing_steps(step: int, on: list[int]) -> list[int]:
     return sorted(missing)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage (that is what --help is for)."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; defaults are those of Cfg."""
     cfg = Cfg()
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m medusa_lib", description="Greedy against Medusa-tiny, step by step."
     )
     parser.add_argument("--prompt", default=PROMPT)
@@ -104,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"[STEP{step}] not run: it needs {names}, switched off by --steps {args.steps}")
             code = 2
         elif step == 0:
-            device = args.device or pick_device()
+            device = check_device(args.device)
             set_seed(cfg.SEED)
             say(f"[STEP0] DEVICE = {device}")
         elif step == 1:
@@ -129,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'stopped from the keyboard'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'stopped from the keyboard'}", file=sys.stderr)
         return 130
 
 

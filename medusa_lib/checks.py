@@ -15,22 +15,51 @@ def check_int(name: str, value: object, low: int) -> int:
     return int(value)
 
 
+def check_bool(name: str, value: object) -> bool:
+    """`value` as True or False. Raises ValueError for anything that is merely truthy."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def check_text(name: str, value: object) -> str:
+    """`value` as a non-empty str that UTF-8 can hold. Raises ValueError otherwise."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a non-empty str, got {value!r}")
+    if any("\ud800" <= char <= "\udfff" for char in value):  # what undecodable bytes become
+        raise ValueError(f"{name} must be a str of valid Unicode, got {value!r}")
+    return value
+
+
+def check_callable(name: str, value: object) -> None:
+    """`value` is None or can be called. Raises ValueError otherwise."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} must be None or a function, got {value!r}")
+
+
+def _finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
+
+
 def check_temperature(value: object, name: str = "temperature") -> float:
     """`value` as a finite float >= 0. Raises ValueError otherwise."""
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or value < 0:
+    if not real or not _finite(value) or value < 0:
         raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
     return float(value)
 
 
-def check_top_p(value: object, name: str = "top_p") -> float | None:
-    """`value` as a float in [0, 1], or None for "keep all". Raises ValueError otherwise."""
+def check_top_p(value: object, name: str = "top_p", high: float = 1) -> float | None:
+    """`value` in [0, high] as a float, above 1 as 1; None is "keep all". Else ValueError."""
     if value is None:
         return None
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be None or a number in [0, 1], got {value!r}")
-    return float(value)
+    if not real or not 0 <= value <= high:
+        raise ValueError(f"{name} must be None or a number in [0, {high}], got {value!r}")
+    return float(min(value, 1))
 
 
 def check_seed(value: object, name: str = "seed") -> int | None:
@@ -47,7 +76,7 @@ def check_ids(ids: object, name: str = "ids") -> torch.Tensor:
     if not isinstance(ids, torch.Tensor):
         raise ValueError(f"{name} must be an integer tensor [1, T], got {type(ids).__name__}")
     shaped = ids.ndim == 2 and ids.shape[0] == 1 and ids.shape[1] >= 1
-    if not shaped or ids.is_floating_point() or ids.dtype == torch.bool:
+    if not shaped or ids.dtype not in (torch.int64, torch.int32):  # what embeddings take
         found = f"{ids.dtype} {list(ids.shape)}".removeprefix("torch.")
         raise ValueError(f"{name} must be an integer tensor [1, T] with T >= 1, got {found}")
     return ids
@@ -55,8 +84,10 @@ def check_ids(ids: object, name: str = "ids") -> torch.Tensor:
 
 def check_vector(values: object, name: str) -> torch.Tensor:
     """`values` as a finite floating tensor `[V]`, V >= 1. Raises ValueError otherwise."""
-    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
+    if not isinstance(values, torch.Tensor):
         raise ValueError(f"{name} must be a float tensor [V], got {type(values).__name__}")
+    if not values.is_floating_point():
+        raise ValueError(f"{name} must be a float tensor [V], got dtype {values.dtype}")
     if values.ndim != 1 or not len(values):
         raise ValueError(f"{name} must be a float tensor [V] with V >= 1, got {list(values.shape)}")
     if not bool(torch.isfinite(values).all()):
@@ -65,10 +96,10 @@ def check_vector(values: object, name: str) -> torch.Tensor:
 
 
 def check_probs(probs: object, name: str = "probs") -> torch.Tensor:
-    """`probs` as a finite tensor `[V]`, none negative, sum > 0. Raises ValueError otherwise."""
-    probs = check_vector(probs, name)
-    if bool((probs < 0).any()) or not bool(probs.sum() > 0):
-        raise ValueError(f"{name} must be >= 0 with a sum > 0, got a sum of {probs.sum().item():g}")
+    """`probs` as a finite tensor `[V]`, >= 0, sum 1 ± 0.01. Raises ValueError otherwise."""
+    low, total = check_vector(probs, name).min().item(), probs.double().sum().item()
+    if low < 0 or abs(total - 1) > 0.01:  # half precision rounds, so not closer
+        raise ValueError(f"{name} must be >= 0 with a sum of 1, got min {low:g}, sum {total:g}")
     return probs
 
 

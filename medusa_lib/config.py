@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from medusa_lib.checks import check_int, check_seed, check_temperature, check_top_p
+from medusa_lib.checks import check_bool, check_int, check_seed, check_temperature, check_top_p
 
 SHIPPED_MODEL = "bookworm"
 MODEL_VARIABLE = "MEDUSA_MODEL"  # environment variable that overrides the shipped model
@@ -13,7 +13,7 @@ MODEL_VARIABLE = "MEDUSA_MODEL"  # environment variable that overrides the shipp
 
 def default_model_id() -> str:
     """The model named by the environment variable MEDUSA_MODEL, else the shipped one."""
-    return os.environ.get(MODEL_VARIABLE) or SHIPPED_MODEL
+    return os.environ.get(MODEL_VARIABLE, "").strip() or SHIPPED_MODEL
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,4 @@ class Cfg:
         check_int("BAN_EOS_FIRST_N", self.BAN_EOS_FIRST_N, 0)
         check_int("REP_BAN_N", self.REP_BAN_N, 0)
         check_seed(self.SEED, "SEED")
-        if not isinstance(self.DEBUG, bool):
-            raise ValueError(f"DEBUG must be True or False, got {self.DEBUG!r}")
+        check_bool("DEBUG", self.DEBUG)

@@ -48,9 +48,11 @@ def compare(
 ) -> Comparison:
     """Run greedy, then Medusa-tiny, with the knobs of `cfg`. on_loop sees the loops of both.
 
-    Raises ValueError for a prompt out of range, before any pass.
+    Raises ValueError for a bad cfg or a prompt out of range, before any pass.
     """
-    cfg = cfg or Cfg()
+    cfg = Cfg() if cfg is None else cfg
+    if not isinstance(cfg, Cfg):
+        raise ValueError(f"cfg must be None or a Cfg, got {cfg!r}")
     greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
     medusa = medusa_tiny(
         lm,
@@ -86,15 +88,20 @@ def metrics(run: Generation) -> dict[str, float | int | str | None]:
     return {k: None if k in empty else v for k, v in figures.items()}
 
 
+def show_token(lm: LM, token: int) -> str:
+    """One token in quotes, or EOS, which has no text."""
+    return "EOS" if token == lm.eos_id else repr(decode(lm, [token]))
+
+
 def describe_loop(lm: LM, record: LoopRecord) -> str:
     """One loop in words: every draft token beside the verdict on it."""
     lines = [f"loop {record.index}: drafted {len(record.branch)}, accepted {record.accepted}"]
     for i, token in enumerate(record.branch):
-        text = repr(decode(lm, [token]))
+        text = show_token(lm, token)
         if i < record.accepted:
             lines.append(f"  draft {text} == greedy: accepted")
         elif i < record.evaluated:
-            greedy = repr(decode(lm, [record.correction]))
+            greedy = show_token(lm, record.correction)
             lines.append(f"  draft {text} != greedy {greedy}: corrected, stop")
         else:
             lines.append(f"  draft {text}: not reached")

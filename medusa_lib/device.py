@@ -18,12 +18,35 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def check_device(device: object) -> torch.device:
+    """`device` as a torch.device that this machine has; None picks the best at hand.
+
+    Raises ValueError for an unknown name and for a processor that is not here.
+    """
+    if device is None:
+        return pick_device()
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be cpu, cuda or mps, got {device!r}") from None
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    # An index is one signed byte: torch reads "cuda:200" as a negative one.
+    if not 0 <= (chosen.index or 0) < count.get(chosen.type, 0):
+        raise ValueError(f"device must be cpu, cuda or mps, and be here, got {device!r}")
+    return chosen
+
+
 def set_seed(seed: int | None) -> None:
     """Seed Python's `random`, torch and every CUDA device; None does nothing.
 
     Raises ValueError if seed is neither None nor an int in [0, 2**63).
     """
-    if check_seed(seed) is None:
+    seed = check_seed(seed)
+    if seed is None:
         return
     random.seed(seed)
     torch.manual_seed(seed)
@@ -37,7 +60,8 @@ def make_generator(seed: int | None) -> torch.Generator:
     Raises ValueError if seed is neither None nor an int in [0, 2**63).
     """
     generator = torch.Generator(device="cpu")
-    if check_seed(seed) is None:
+    seed = check_seed(seed)
+    if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from medusa_lib.checks import check_int
+from medusa_lib.checks import check_ids, check_int
 from medusa_lib.model import LM
 from medusa_lib.sampling import sample_next
-from medusa_lib.utilities import append_token
+from medusa_lib.utilities import append_token, check_fits
 
 
 def propose_one(
@@ -26,7 +26,7 @@ def propose_one(
     EOS is banned while fewer than `ban_eos_first_n` draft tokens have been accepted.
     Raises ValueError for a knob out of range, before the pass.
     """
-    check_int("accepted_so_far", accepted_so_far, 0)
+    check_ids(cur_ids, "cur_ids"), check_int("accepted_so_far", accepted_so_far, 0)
     check_int("ban_eos_first_n", ban_eos_first_n, 0)
     ban_eos = accepted_so_far < ban_eos_first_n
     return sample_next(lm, cur_ids, temperature, top_p, ban_eos, rep_ban_n, generator=generator)
@@ -46,11 +46,13 @@ def propose_branch(
 ) -> list[int]:
     """Draft `span` tokens, each conditioned on the ones before: `span` forward passes.
 
-    Raises ValueError for a knob out of range, before any pass.
+    Raises ValueError for a knob out of range, or a span that the context has no room for,
+    before any pass.
     """
+    check_fits(lm, ids, check_int("span", span, 1) - 1)  # the last draft needs no pass after it
     branch: list[int] = []
     cur = ids
-    for _ in range(check_int("span", span, 1)):
+    for _ in range(span):
         token = propose_one(
             lm,
             cur,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 
@@ -31,8 +32,8 @@ def check_second_best(attempt: Callable, lm: LM) -> str:
                 return "that is the most probable token; the second best is asked for"
             if isinstance(answer, float):
                 return "that is a float; return the token's id, an int, not its logit"
-            if isinstance(answer, list):
-                return "that is a list; return one id, an int"
+            if isinstance(answer, list | str):
+                return f"that is a {type(answer).__name__}; return one id, an int"
             if answer != second:
                 return f"after {text!r} the second best is token {second}, yours was {answer!r}"
         return None
@@ -124,6 +125,8 @@ def check_standard_nucleus(attempt: Callable) -> str:
                 continue
             if answer == wanted - 1:
                 return "one too few: the token that crosses top_p belongs to the standard nucleus"
+            if isinstance(answer, list):
+                return "return how many tokens are kept, an int, not the tokens"
             if probs != sorted(probs, reverse=True) and answer == size(probs, top_p):
                 return "the tokens were taken as they come; sort them, most probable first"
             return f"for {probs} and top_p {top_p} the size is {wanted}, yours was {answer!r}"
@@ -136,12 +139,12 @@ def check_branch_probability(attempt: Callable) -> str:
     """STEP4. attempt(step_probs) → probability of drafting exactly this branch."""
 
     def verdict(f: Callable) -> str | None:
-        for probs in ([0.5, 0.5, 0.2], [0.9], [0.8, 0.1], [0.3, 0.3, 0.3, 0.3]):
+        for probs in ([0.5, 0.2, 0.5], [0.9], [0.8, 0.1], [0.3, 0.3, 0.3, 0.3]):
             wanted, answer = math.prod(probs), as_list(run_attempt(f, list(probs)))
-            if isinstance(answer, float | int) and math.isclose(answer, wanted, rel_tol=1e-6):
-                continue
-            if not isinstance(answer, float | int):
+            if not isinstance(answer, Real):
                 return f"return one number, yours was {answer!r}"
+            if math.isclose(answer, wanted, rel_tol=1e-6):
+                continue
             if math.isclose(answer, sum(probs)):
                 return "that is the sum; every draw must come out right, so multiply"
             if math.isclose(answer, sum(probs) / len(probs)):
@@ -154,10 +157,10 @@ def check_branch_probability(attempt: Callable) -> str:
     return check(verdict, attempt)
 
 
-VERIFIED = (  # branch, greedy's tokens, accepted
+VERIFIED = (  # branch, greedy's tokens, accepted; the order tells typical mistakes apart
     ([5, 6, 7], [5, 6, 7], 3),
-    ([5, 6, 7], [5, 9, 7], 1),
     ([5, 6, 7], [8, 6, 7], 0),
+    ([5, 6, 7], [5, 9, 7], 1),
     ([4, 4], [4, 5], 1),
     ([1, 2, 3, 4], [1, 2, 9, 4], 2),
 )
@@ -198,6 +201,8 @@ def check_emitted(attempt: Callable) -> str:
                 return "the correction is missing: greedy's token goes in at the mismatch"
             if answer == branch[: accepted + 1]:
                 return "that emits the rejected draft; greedy's token takes its place"
+            if answer == branch:
+                return "that is the whole branch; only what greedy agrees with is kept"
             if answer == greedy:
                 return "stop after the correction: what comes later was drafted on a wrong token"
             return f"for branch {branch} and greedy {greedy}: {wanted}, yours was {answer!r}"
@@ -210,21 +215,21 @@ def check_loop_passes(attempt: Callable) -> str:
     """STEP6. attempt(span, accepted) → forward passes of one Medusa-tiny loop."""
 
     def verdict(f: Callable) -> str | None:
-        for span, accepted in ((3, 0), (3, 2), (3, 3), (1, 1), (5, 4), (8, 8)):
-            wanted = span + min(accepted + 1, span)
+        for span, accepted in ((5, 2), (3, 3), (3, 0), (1, 1), (5, 4), (8, 8)):
+            evaluated = min(accepted + 1, span)
             answer = as_list(run_attempt(f, span, accepted))
-            if answer == wanted:
+            if answer == span + evaluated:
                 continue
-            where = f"span {span}, accepted {accepted}"
-            if answer == min(accepted + 1, span):
-                return f"{where}: that counts verifying only; drafting costs passes too"
-            if answer == span:
-                return f"{where}: that counts drafting only; verifying costs passes too"
-            if answer == span + accepted:
-                return f"{where}: the rejected token was evaluated too, and that took a pass"
-            if answer == span + accepted + 1:
-                return f"{where}: when all are accepted there is no rejected one to pay for"
-            return f"{where}: it is {wanted}, yours was {answer!r}"
+            mistakes = (
+                (evaluated, "that counts verifying only; drafting costs passes too"),
+                (span, "that counts drafting only; verifying costs passes too"),
+                (span + accepted, "the rejected token was evaluated too, and that took a pass"),
+                (2 * span, "verifying stops at the first mismatch and saves the rest"),
+                (span + accepted + 1, "when all are accepted there is no rejected one to pay for"),
+                (answer, f"it is {span + evaluated}, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            return f"span {span}, accepted {accepted}: {said}"
         return None
 
     return check(verdict, attempt)
@@ -239,7 +244,7 @@ def check_alpha(attempt: Callable) -> str:
             accepted = sum(a for _, a in loops)
             evaluated = [min(a + 1, d) for d, a in loops]
             wanted, answer = accepted / sum(evaluated), as_list(run_attempt(f, list(loops)))
-            if not isinstance(answer, float | int):
+            if not isinstance(answer, Real):
                 return f"return one number, yours was {answer!r}"
             if math.isclose(answer, wanted, rel_tol=1e-6):
                 continue

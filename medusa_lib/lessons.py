@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from medusa_lib.model import LM
@@ -48,6 +49,24 @@ def where_we_are(step: int) -> None:
     print(f"You are at STEP{step} of STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
 
 
+def parameter_parts(model: PreTrainedModel) -> dict[str, int]:
+    """Number of parameters in each part of a model; a part that is shared counts once.
+
+    Parts: token embeddings, position embeddings where there are any, each block, output.
+    """
+    table, parts = model.get_input_embeddings().weight, {}
+    for name, values in model.named_parameters():
+        block = re.search(r"\.(?:h|layers|blocks)\.(\d+)\.", name)
+        if values is table:
+            part = "token embeddings"
+        elif block:
+            part = f"block {int(block[1]) + 1}"
+        else:
+            part = "position embeddings" if re.search("wpe|embed_pos", name) else "output"
+        parts[part] = parts.get(part, 0) + values.numel()
+    return parts
+
+
 NOT_ATTEMPTED = "not attempted yet: replace the `...` and run the cell again"
 CORRECT = "correct"
 
@@ -62,8 +81,10 @@ def check(verdict: Callable[[Callable], str | None], attempt: Callable) -> str:
         problem = verdict(attempt)
     except NotAttemptedError:
         return NOT_ATTEMPTED
-    except Exception as error:  # noqa: BLE001
-        return f"not yet: your code raised {type(error).__name__}: {error}"
+    except AttemptError as error:
+        problem = str(error)
+    except Exception as error:  # an answer of a kind that no comparison expects
+        problem = f"your answer could not be compared ({error}); look at its type"
     return CORRECT if problem is None else f"not yet: {problem}"
 
 
@@ -71,9 +92,18 @@ class NotAttemptedError(Exception):
     """The stub still returns `...`."""
 
 
+class AttemptError(Exception):
+    """An attempt raised, or returned nothing; the text says so."""
+
+
 def run_attempt(attempt: Callable, *args: object) -> object:
     """Call an attempt on arguments; `...` as its result means that it was not attempted."""
-    result = attempt(*args)
+    try:
+        result = attempt(*args)
+    except Exception as error:
+        raise AttemptError(f"your code raised {type(error).__name__}: {error}") from error
+    if result is None:
+        raise AttemptError("your function returned None: is a `return` missing?")
     if result is ...:
         raise NotAttemptedError
     return result
@@ -96,10 +126,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(line(row) for row in cells)
 
 
-class PretendModel(torch.nn.Module):
-    """A model that always wants one token: `rule(ids so far)`, all others far behind."""
+Rule = Callable[[list[int]], int | list[float]]  # ids so far → one token, or V probabilities
 
-    def __init__(self, rule: Callable[[list[int]], int], vocab_size: int) -> None:
+
+class PretendModel(torch.nn.Module):
+    """A model whose next token follows a rule: see pretend_lm."""
+
+    def __init__(self, rule: Rule, vocab_size: int) -> None:
         super().__init__()
         self.rule, self.embedding = rule, torch.nn.Embedding(vocab_size, 1)
 
@@ -110,14 +143,20 @@ class PretendModel(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, **_options: object) -> CausalLMOutput:
         """Ids `[1, T]` → logits `[1, 1, V]` of the next token."""
         logits = torch.full((1, 1, self.embedding.num_embeddings), -20.0)
-        logits[0, 0, self.rule(input_ids[0].tolist())] = 20.0
+        wanted = self.rule(input_ids[0].tolist())
+        if isinstance(wanted, int):
+            logits[0, 0, wanted] = 20.0
+        else:
+            logits[0, 0] = torch.tensor(wanted).log().clamp(min=-20)
         return CausalLMOutput(logits=logits)
 
 
-def pretend_lm(words: Sequence[str], rule: Callable[[list[int]], int]) -> LM:
-    """An LM over a handful of words whose greedy choice is `rule(ids so far)`.
+def pretend_lm(words: Sequence[str], rule: Rule) -> LM:
+    """An LM over a handful of words; `rule(ids so far)` says what comes next.
 
-    The last word is EOS. For trying edge cases that a real model shows only rarely.
+    The rule returns one token id, which is then all but certain, or the probabilities of all
+    words, 0 for impossible ones. The last word is EOS. For worked examples small enough to
+    follow, and for edge cases that a real model shows only rarely.
     """
     inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

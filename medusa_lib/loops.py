@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from medusa_lib.checks import check_int, check_temperature, check_top_p
+from medusa_lib.checks import check_callable, check_int, check_temperature, check_text, check_top_p
 from medusa_lib.device import make_generator
 from medusa_lib.drafter import propose_branch
 from medusa_lib.model import LM
@@ -23,7 +23,7 @@ def start_ids(lm: LM, prompt: str) -> torch.Tensor:
 
     Raises ValueError for a prompt without a visible character or too long for the context.
     """
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not check_text("prompt", prompt).strip():
         raise ValueError(f"prompt must be a str with a visible character, got {prompt!r}")
     ids = encode(lm, prompt)
     if ids.shape[1] >= lm.context_length:
@@ -57,34 +57,34 @@ def medusa_loop_step(
     What happened is appended to `records` as a LoopRecord. Nothing after an EOS in the branch
     is verified; the returned ids may end in EOS. Raises ValueError for a knob out of range.
     """
+    check_int("accepted_total", accepted_total, 0), check_int("loop_idx", loop_idx, 0)
     began = time.perf_counter()
-    branch = propose_branch(
-        lm,
-        ids,
-        span,
-        temperature,
-        top_p,
-        accepted_total,
-        generator=generator,
-        ban_eos_first_n=ban_eos_first_n,
-        rep_ban_n=rep_ban_n,
-    )
+    draws = {"generator": generator, "ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
+    branch = propose_branch(lm, ids, span, temperature, top_p, accepted_total, **draws)
     to_verify = up_to_eos(branch, lm.eos_id)
     grown, accepted = prefix_accept_once(lm, ids, to_verify)
-    new = grown[0, ids.shape[1] :].tolist()
     if records is not None:
-        record = LoopRecord(
-            index=loop_idx,
-            branch=tuple(branch),
-            accepted=accepted,
-            emitted=tuple(token for token in new if token != lm.eos_id),
-            correction=new[-1] if accepted < len(to_verify) else None,
-            draft_passes=len(branch),
-            verify_passes=len(new),
-            seconds=time.perf_counter() - began,
-        )
-        records.append(record)
+        new = grown[0, ids.shape[1] :].tolist()
+        seconds = time.perf_counter() - began
+        records.append(record_loop(loop_idx, branch, accepted, new, lm.eos_id, seconds))
     return grown, accepted
+
+
+def record_loop(
+    index: int, branch: list[int], accepted: int, new: list[int], eos_id: int, seconds: float
+) -> LoopRecord:
+    """Write one loop down. new: the ids that verification added, EOS among them."""
+    return LoopRecord(
+        index=index,
+        branch=tuple(branch),
+        accepted=accepted,
+        emitted=tuple(token for token in new if token != eos_id),
+        # Verification adds one id more than it accepts only where it corrects.
+        correction=new[-1] if len(new) > accepted else None,
+        draft_passes=len(branch),
+        verify_passes=len(new),
+        seconds=seconds,
+    )
 
 
 def medusa_tiny(
@@ -107,24 +107,16 @@ def medusa_tiny(
     check_int("max_new_tokens", max_new_tokens, 1), check_int("span", span, 1)
     check_temperature(temperature), check_top_p(top_p)
     check_int("ban_eos_first_n", ban_eos_first_n, 0), check_int("rep_ban_n", rep_ban_n, 0)
-    generator = make_generator(seed)
+    check_callable("on_loop", on_loop)
+    draws = {"generator": make_generator(seed)}
+    draws |= {"ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
     accepted_total = 0
 
     def step(ids: torch.Tensor, room: int, records: list[LoopRecord]) -> torch.Tensor:
         nonlocal accepted_total
-        ids, accepted = medusa_loop_step(
-            lm,
-            ids,
-            min(span, room),  # a branch longer than the room left would overshoot
-            temperature,
-            top_p,
-            accepted_total,
-            len(records),
-            generator=generator,
-            ban_eos_first_n=ban_eos_first_n,
-            rep_ban_n=rep_ban_n,
-            records=records,
-        )
+        knobs = (min(span, room), temperature, top_p)  # a longer branch would overshoot
+        draws["records"] = records
+        ids, accepted = medusa_loop_step(lm, ids, *knobs, accepted_total, len(records), **draws)
         accepted_total += accepted
         return ids
 
@@ -149,7 +141,7 @@ def run_greedy(
     on_loop(LoopRecord) is called after each token; returning False stops the run. Raises
     ValueError for a prompt or limit out of range, before any pass.
     """
-    check_int("max_new_tokens", max_new_tokens, 1)
+    check_int("max_new_tokens", max_new_tokens, 1), check_callable("on_loop", on_loop)
 
     def step(ids: torch.Tensor, room: int, records: list[LoopRecord]) -> torch.Tensor:
         return greedy_step(lm, ids, records)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants, get_session, is_offline_mode
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -17,8 +19,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from medusa_lib.checks import check_text
 from medusa_lib.config import MODEL_VARIABLE, SHIPPED_MODEL, default_model_id
-from medusa_lib.device import pick_device
+from medusa_lib.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
 
@@ -41,31 +44,65 @@ class LM:
     eos_id: int
     context_length: int
 
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids the model knows: 0 to vocab_size - 1."""
+        return self.model.get_input_embeddings().num_embeddings
+
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"
 
 
+def check_lm(lm: object) -> LM:
+    """`lm` as an LM. Raises ValueError for anything else, such as a model's name."""
+    if not isinstance(lm, LM):
+        raise ValueError(f"lm must be an LM, as load_lm() returns it, got {type(lm).__name__}")
+    return lm
+
+
 def model_source(model_id: str) -> str:
-    """What `from_pretrained` is given: the shipped model's folder for its name, else the id."""
+    """What `from_pretrained` is given: the shipped model's folder for its name, else the id.
+
+    Raises ValueError if model_id is no str or empty.
+    """
+    if not check_text("model_id", model_id).strip():
+        raise ValueError(f"model_id must have a visible character, got {model_id!r}")
     if model_id == SHIPPED_MODEL:
         return str(Path(__file__).parent / "pretrained" / SHIPPED_MODEL)
     return model_id
 
 
+def hub_reachable(seconds: float = 3.0) -> bool:
+    """True if the model hub answers one short request.
+
+    Asked first because the hub's own client retries for about a minute before it gives up.
+    """
+    if is_offline_mode():
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=seconds)
+    except Exception:  # whatever the reason, there is no hub to load from
+        return False
+    return True
+
+
+def cache_only(model_id: str) -> bool:
+    """True if `model_id` is no folder and no hub answers: its files can only come from cache."""
+    return not os.path.isdir(model_source(model_id)) and not hub_reachable()
+
+
 @contextlib.contextmanager
-def _clear_errors(model_id: str, what: str) -> Iterator[None]:
+def _clear_errors(model_id: str, what: str, offline: bool) -> Iterator[None]:
     """Turn a loader's pages of traceback into one line that says how to go on."""
     try:
         yield
-    except ModelLoadError:
-        raise
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        if "connect" in str(error).lower() or "offline" in str(error).lower():
+        if offline:
             reason = "it is no local folder, and the hub cannot be reached"
         raise ModelLoadError(
-            f"{what} of model_id {model_id!r} could not be loaded: {reason[:200]}. "
+            f"{what} of model_id {model_id!r} could not be loaded: {reason[:200].rstrip('.! ')}. "
             f"To go on offline, use the shipped model (MODEL_ID={SHIPPED_MODEL!r}, "
             f"--model {SHIPPED_MODEL}, or unset {MODEL_VARIABLE}) or the path of a model's folder."
         ) from None
@@ -76,8 +113,17 @@ def load_tokenizer(model_id: str) -> PreTrainedTokenizerBase:
 
     A missing EOS becomes a real new token; a missing PAD reuses EOS. Raises ModelLoadError.
     """
-    with _clear_errors(model_id, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(model_source(model_id))
+    offline = cache_only(model_id)
+    with _clear_errors(model_id, "tokenizer", offline):
+        tokenizer = AutoTokenizer.from_pretrained(model_source(model_id), local_files_only=offline)
+        # transformers makes an empty tokenizer where the files are missing, without a word.
+        if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+            raise ValueError("it has no vocabulary, its files are missing")
+    return ensure_eos(tokenizer)
+
+
+def ensure_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer itself: a missing EOS becomes a real new token, a missing PAD reuses EOS."""
     if tokenizer.eos_token_id is None:
         tokenizer.add_special_tokens({"eos_token": EOS_TEXT})
     if tokenizer.pad_token_id is None:
@@ -90,18 +136,19 @@ def load_model(model_id: str, device: torch.device | str) -> PreTrainedModel:
 
     Raises ModelLoadError for files that are missing, truncated or lack weights.
     """
-    device = torch.device(device)
-    with _clear_errors(model_id, "weights"), _quiet_loading():
+    device, offline = check_device(device), cache_only(model_id)
+    with _clear_errors(model_id, "weights", offline), _quiet_loading():
         model, info = AutoModelForCausalLM.from_pretrained(
-            model_source(model_id), dtype=torch.float32, output_loading_info=True
+            model_source(model_id),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are listed, not raised without a name
+            local_files_only=offline,
         )
         # transformers fills missing weights with random numbers and only warns.
-        broken = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
+        broken = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
         if broken:
-            raise ModelLoadError(
-                f"weights of model_id {model_id!r} are incomplete: {len(broken)} missing "
-                f"or of the wrong shape, the first is {broken[0]}"
-            )
+            raise ValueError(f"{len(broken)} missing or misshapen, the first is {broken[0]}")
     model.config.use_cache = True
     return model.to(device).eval()
 
@@ -120,16 +167,25 @@ def _quiet_loading() -> Iterator[None]:
 
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Grow the model's embeddings, in place, if the tokenizer has gained tokens."""
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    """Grow the model's embeddings, in place, if the tokenizer has gained tokens.
+
+    The new rows are drawn with a fixed seed, so that a model is the same at each loading.
+    """
+    if len(tokenizer) <= model.get_input_embeddings().num_embeddings:
+        return
+    with torch.random.fork_rng(devices=[]), _quiet_loading():
+        torch.manual_seed(0)
         model.resize_token_embeddings(len(tokenizer))
 
 
 def make_lm(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, model_id: str = "custom"
 ) -> LM:
-    """An LM from a tokenizer and a model that are already in memory."""
-    fit_embeddings(model, tokenizer)
+    """An LM from a tokenizer and a model that are already in memory, both changed in place.
+
+    The tokenizer gets an EOS token if it has none, the model is put in eval mode.
+    """
+    fit_embeddings(model.eval(), ensure_eos(tokenizer))
     context = getattr(model.config, "max_position_embeddings", None)
     return LM(
         model_id=model_id,
@@ -146,13 +202,7 @@ def load_lm(model_id: str | None = None, device: torch.device | str | None = Non
 
     device: None picks the best at hand. Raises ModelLoadError, or ValueError for a bad device.
     """
-    if model_id is None:
-        model_id = default_model_id()
-    if not isinstance(model_id, str) or not model_id.strip():
-        raise ValueError(f"model_id must be None or a non-empty str, got {model_id!r}")
-    try:
-        chosen = pick_device() if device is None else torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be cpu, cuda or mps, got {device!r}") from None
+    model_id = default_model_id() if model_id is None else model_id
+    chosen = check_device(device)
     tokenizer = load_tokenizer(model_id)
     return make_lm(tokenizer, load_model(model_id, chosen), model_id)

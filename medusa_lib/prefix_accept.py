@@ -8,7 +8,7 @@ import torch
 
 from medusa_lib.checks import check_ids, check_int
 from medusa_lib.model import LM
-from medusa_lib.utilities import append_token, greedy_next
+from medusa_lib.utilities import append_token, check_fits, greedy_next
 
 
 def accept_one(lm: LM, cur: torch.Tensor, token: int) -> tuple[torch.Tensor, bool]:
@@ -17,7 +17,7 @@ def accept_one(lm: LM, cur: torch.Tensor, token: int) -> tuple[torch.Tensor, boo
     Returns `cur` `[1, T]` grown by greedy's token, and True if the draft was that token.
     Raises ValueError for a negative token id, before the pass.
     """
-    token = check_int("token", token, 0)
+    check_ids(cur, "cur"), check_int("token", token, 0)
     greedy = greedy_next(lm, cur)
     return append_token(cur, greedy), greedy == token
 
@@ -29,12 +29,13 @@ def prefix_accept_once(
 
     Returns the grown ids and the number of accepted tokens. One forward pass per evaluated
     token: the accepted ones and, if there is one, the first that is rejected.
-    Raises ValueError for an empty branch or a negative token id, before any pass.
+    Raises ValueError for an empty branch, a negative token id, or a branch that the context
+    has no room for, before any pass.
     """
-    check_ids(ids)
+    if not isinstance(branch, Sequence) or not len(branch):
+        raise ValueError(f"branch must be a list of at least 1 token, got {branch!r}")
     branch = [check_int("branch token", token, 0) for token in branch]
-    if not branch:
-        raise ValueError("branch must have at least 1 token, got 0")
+    check_fits(lm, ids, len(branch) - 1)
     for accepted, token in enumerate(branch):
         ids, go_on = accept_one(lm, ids, token)
         if not go_on:

@@ -7,6 +7,7 @@ import math
 import torch
 
 from medusa_lib.checks import (
+    check_bool,
     check_generator,
     check_ids,
     check_int,
@@ -18,6 +19,8 @@ from medusa_lib.checks import (
 from medusa_lib.model import LM
 from medusa_lib.utilities import last_logits
 
+SUM_ERROR = 1e-6  # float32 probabilities that add up to 0.9 on paper may miss it by this much
+
 
 def softmax_temp(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """Logits `[V]` → probabilities `[V]`: softmax(logits / temperature).
@@ -27,7 +30,9 @@ def softmax_temp(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """
     check_vector(logits, "logits")
     temperature = max(check_temperature(temperature), 1e-6)
-    return torch.softmax(logits / temperature, dim=-1)
+    # Less the largest first, which changes no probability: a large logit over a small
+    # temperature would overflow to infinity.
+    return torch.softmax((logits - logits.max()) / temperature, dim=-1)
 
 
 def top_p_indices(
@@ -40,14 +45,14 @@ def top_p_indices(
     2020; Hugging Face's TopPLogitsWarper), so one token more. None or >= 1 keeps all.
     Raises ValueError for probs that are no distribution, or a top_p that is negative or NaN.
     """
-    check_probs(probs)
-    if top_p is not None and (isinstance(top_p, bool) or not top_p >= 0):
-        raise ValueError(f"top_p must be None or a number >= 0, got {top_p!r}")
+    check_probs(probs), check_bool("standard", standard)
+    top_p = check_top_p(top_p, high=math.inf)
     order = torch.argsort(probs, descending=True, stable=True)
     if top_p is None or top_p >= 1:
         return order
     total = probs[order].double().cumsum(0)
-    kept = int((total < top_p).sum()) + 1 if standard else int((total <= top_p).sum())
+    within = total < top_p - SUM_ERROR if standard else total <= top_p + SUM_ERROR
+    kept = int(within.sum()) + standard
     return order[: max(1, kept)]
 
 
@@ -72,6 +77,15 @@ def draw(probs: torch.Tensor, kept: torch.Tensor, generator: torch.Generator) ->
     return int(torch.multinomial(weights, 1, generator=generator))
 
 
+def best_without(logits: torch.Tensor, eos_id: int, recent: list[int]) -> int:
+    """The id of the largest of `logits` `[V]` that is neither EOS nor recent.
+
+    Where nothing is left, the largest that is not EOS.
+    """
+    order = [t for t in torch.argsort(logits, descending=True).tolist() if t != eos_id]
+    return next((t for t in order if t not in recent), order[0])
+
+
 def sample_next(
     lm: LM,
     ids: torch.Tensor,
@@ -90,6 +104,7 @@ def sample_next(
     """
     check_temperature(temperature), check_top_p(top_p), check_ids(ids)
     check_int("rep_ban_n", rep_ban_n, 0), check_generator(generator)
+    check_bool("ban_eos", ban_eos), check_bool("standard", standard)
     logits = last_logits(lm, ids)
     probs = ban_repeats(softmax_temp(logits, temperature), ids, rep_ban_n)
     kept = top_p_indices(probs, top_p, standard=standard)
@@ -100,5 +115,5 @@ def sample_next(
     if float(probs[kept].sum()) > 0:
         return draw(probs, kept, generator)
     # The nucleus held EOS alone: the best of the rest, so that the ban never leaks.
-    logits[lm.eos_id] = -math.inf
-    return int(logits.argmax())
+    recent = ids[0, -rep_ban_n:].tolist() if rep_ban_n else []
+    return best_without(logits, lm.eos_id, recent)

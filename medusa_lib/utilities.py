@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from medusa_lib.checks import check_ids, check_int
-from medusa_lib.model import LM
+from medusa_lib.checks import check_ids, check_int, check_text
+from medusa_lib.model import LM, check_lm
 
 
 def encode(lm: LM, text: str) -> torch.Tensor:
@@ -15,36 +15,60 @@ def encode(lm: LM, text: str) -> torch.Tensor:
 
     Raises ValueError if text is no str or has no token.
     """
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"text must be a non-empty str, got {text!r}")
-    ids = lm.tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False)
-    return check_ids(ids["input_ids"].long(), "ids of text").to(lm.device)
+    check_lm(lm), check_text("text", text)
+    ids = lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if not ids:
+        raise ValueError(f"text must have at least one token, got {text!r}")
+    return torch.tensor([ids], device=lm.device)
 
 
 def decode(lm: LM, ids: torch.Tensor | Sequence[int]) -> str:
-    """Token ids, `[1, T]`, `[T]` or a list of ints → text without special tokens."""
-    flat = ids.flatten().tolist() if isinstance(ids, torch.Tensor) else list(ids)
+    """Token ids, `[1, T]`, `[T]` or a list of ints → text without special tokens.
+
+    Raises ValueError for ids that are no tokens of this tokenizer.
+    """
+    flat = ids.flatten().tolist() if isinstance(ids, torch.Tensor) else ids
+    if not isinstance(flat, Sequence) or isinstance(flat, str):
+        raise ValueError(f"ids must be a tensor or a list of ints, got {ids!r}")
+    known = check_lm(lm).vocab_size
+    for token in flat:
+        if check_int("each of ids", token, 0) >= known:
+            raise ValueError(f"ids must be in [0, {known}), got {token}")
+    flat = [int(token) for token in flat]
     return lm.tokenizer.decode(flat, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def append_token(ids: torch.Tensor, token_id: int) -> torch.Tensor:
     """`[1, T]` and one token id → `[1, T + 1]`. Raises ValueError for a negative id."""
-    token_id = check_int("token_id", token_id, 0)
-    return torch.cat([check_ids(ids), ids.new_tensor([[token_id]])], dim=1)
+    check_ids(ids), check_int("token_id", token_id, 0)
+    return torch.cat([ids, ids.new_tensor([[token_id]])], dim=1)
+
+
+def check_fits(lm: LM, ids: torch.Tensor, more: int = 0) -> None:
+    """Raises ValueError if the model could not read `ids` `[1, T]` grown by `more` tokens.
+
+    That is: if T + more exceeds the context, or an id is outside the vocabulary.
+    """
+    length, limit = check_ids(ids).shape[1], check_lm(lm).context_length
+    if length + more > limit:
+        grown = f"{length} and {more} more" if more else f"{length}"
+        raise ValueError(f"ids must have at most {limit} tokens, got {grown}")
+    low, high = (int(end) for end in ids.aminmax())
+    if low < 0 or high >= lm.vocab_size:
+        raise ValueError(f"ids must be in [0, {lm.vocab_size}), got {low if low < 0 else high}")
 
 
 @torch.inference_mode()
 def last_logits(lm: LM, ids: torch.Tensor) -> torch.Tensor:
     """One forward pass → logits `[V]` of the token after `ids`, float32.
 
-    Raises ValueError if ids has more tokens than the context, or if the logits are not finite.
+    Raises ValueError for ids over the context or outside the vocabulary, before the pass, and
+    for logits that are not finite.
     """
-    length = check_ids(ids).shape[1]
-    if length > lm.context_length:
-        raise ValueError(f"ids must have at most {lm.context_length} tokens, got {length}")
+    check_fits(lm, ids)
     logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
     if not bool(torch.isfinite(logits).all()):
-        raise ValueError(f"logits must be finite, got NaN or infinity after {length} tokens")
+        raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
     return logits
 
 

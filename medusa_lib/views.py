@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ MARKS = {
     "greedy": ("", "#EEEEEE", "2px solid #999999"),
     "not reached": ("–", "#FFFFFF", "2px dotted #999999"),
 }
+SVG_STYLE = "max-width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt"
+NO_METADATA = ("Date", "Creator", "Format", "Type")
+_ID = re.compile(r'(\sid="|href="#|url\(#)')  # within a tag: an id, or a reference to one
 _drawing = threading.Lock()  # matplotlib's settings are shared by all threads
 
 
@@ -208,13 +212,20 @@ def metrics_html(runs: dict[str, Generation]) -> str:
     return f'<table class="metrics" style="border-spacing:14px 2px">{head}{rows}</table>'
 
 
-def figure_html(draw: Callable[[Axes], object], size: tuple[float, float], label: str) -> str:
-    """A plot as SVG text with a label for those who do not see it. size: inches."""
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure.subplots())
-    buffer = io.StringIO()
+def figure_html(
+    draw: Callable[[Axes], object], size: tuple[float, float], label: str, prefix: str = ""
+) -> str:
+    """A plot as SVG text with a label for those who do not see it. size: inches.
+
+    prefix: put before each id within, so that the pictures of one page do not share ids.
+    """
+    figure, buffer = Figure(figsize=size, layout="constrained"), io.StringIO()
     with _drawing, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medusa"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        draw(figure.subplots())
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(NO_METADATA))
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would style the whole page
+    svg = re.sub("<[^<>]+>", lambda tag: _ID.sub(rf"\1{prefix}", tag[0]), svg)
+    head = f'<svg role="img" aria-label="{html.escape(label)}" style="{SVG_STYLE}" '
+    return svg.replace("<svg ", head, 1)

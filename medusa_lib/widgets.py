@@ -8,16 +8,18 @@ newer setting.
 from __future__ import annotations
 
 import html
+import itertools
 import threading
 from collections.abc import Callable
 
 import ipywidgets as w
+from matplotlib.axes import Axes
 
 from medusa_lib.config import SHIPPED_MODEL, Cfg
 from medusa_lib.demo import PROMPT, Comparison, compare
 from medusa_lib.device import make_generator
 from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
-from medusa_lib.model import LM, ModelLoadError, load_lm
+from medusa_lib.model import LM, load_lm
 from medusa_lib.plots import (
     plot_acceptance,
     plot_branch,
@@ -47,6 +49,20 @@ from medusa_lib.views import (
 )
 
 CODE_STYLE = "border:1px solid #777;padding:1px 4px"
+LABEL_STYLE = {"description_width": "100px"}
+WIDE = {"width": "700px", "max_width": "98%"}
+NARROW = {"width": "420px", "max_width": "98%"}
+# ipywidgets gives a slider's handle no name that assistive technology could read. This style
+# sheet is empty; its load event names the handles of its panel, as they come, by their labels.
+NAME_SLIDERS = """<style onload="
+  const panel = this.closest('.medusa-panel');
+  const name = () => panel.querySelectorAll('[role=slider]').forEach(handle => {
+    const label = handle.closest('.widget-slider').querySelector('.widget-label');
+    handle.setAttribute('aria-label', label.textContent);
+  });
+  name();
+  new MutationObserver(name).observe(panel, {childList: true, subtree: true});
+"></style>"""
 PRESETS = (
     PROMPT,
     "Once upon a time there was a",
@@ -56,6 +72,10 @@ PRESETS = (
 )
 
 
+class StoppedError(Exception):
+    """A run ended before its time; the text, if any, says so."""
+
+
 class Worker:
     """Runs the newest job on a thread; a newer job, or cancel(), overtakes the one that runs.
 
@@ -63,33 +83,45 @@ class Worker:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # callbacks may come on any thread
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def busy(self) -> bool:
+        """True while a job runs or waits to run."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self, job: Callable[[threading.Event], None]) -> None:
         """Cancel what runs, then run `job(event)`; never two at once."""
-        self.cancel()
-        stop, before = threading.Event(), self._thread
+        stop = threading.Event()
 
-        def run() -> None:
+        def run(before: threading.Thread | None) -> None:
             if before is not None:
                 before.join()
             if not stop.is_set():
                 job(stop)
 
-        self._stop = stop
-        self._thread = threading.Thread(target=run, daemon=True)
-        self._thread.start()
+        with self._lock:
+            self._stop.set()
+            self._stop = stop
+            self._thread = threading.Thread(target=run, args=[self._thread], daemon=True)
+            self._thread.start()
+
+    def overtaken(self, stop: threading.Event) -> bool:
+        """True if a newer job took the place of the one that was given this event."""
+        return stop is not self._stop
 
     def cancel(self) -> None:
         """Ask the job that runs, if any, to stop after its current loop."""
-        self._stop.set()
+        with self._lock:
+            self._stop.set()
 
     def wait(self, timeout: float = 60) -> bool:
         """Wait up to `timeout` seconds; True if nothing runs any more."""
         if self._thread is not None:
             self._thread.join(timeout)
-        return self._thread is None or not self._thread.is_alive()
+        return not self.busy
 
 
 class Panel(w.VBox):
@@ -98,11 +130,15 @@ class Panel(w.VBox):
     The text form is what a reader without widgets sees, and what a notebook's test compares.
     """
 
+    numbers = itertools.count(1)
+
     def __init__(self, controls: list[w.Widget], height: str = "auto") -> None:
+        self.number, self.says = next(Panel.numbers), ""
         self.view = w.HTML(layout=w.Layout(min_height=height))
-        self.message = w.HTML()
-        super().__init__([*controls, self.message, self.view])
-        self.says = ""
+        self.message = w.HTML(layout=w.Layout(min_height="30px"))  # so that nothing jumps
+        names = w.HTML(NAME_SLIDERS, layout=w.Layout(display="none"))
+        super().__init__([*controls, self.message, self.view, names])
+        self.add_class("medusa-panel").add_class(type(self).__name__)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -113,15 +149,36 @@ class Panel(w.VBox):
         try:
             self.view.value = draw()
             self.message.value = ""
-        except (ValueError, ModelLoadError) as error:
-            self.complain(str(error))
+        except StoppedError as stopped:
+            self.tell(str(stopped))
+        except Exception as error:  # a callback that raises shows nothing at all
+            self.complain(str(error) or type(error).__name__)
 
     def complain(self, text: str) -> None:
         """Show an error message beside the controls."""
-        self.message.value = (
-            f'<div role="alert" style="color:#A30000;border-left:4px solid #A30000;'
-            f'padding-left:6px">{html.escape(text)}</div>'
+        self.message.value = _message(text, "alert", "#A30000")
+
+    def tell(self, text: str) -> None:
+        """Show a message that is no error beside the controls; "" clears it."""
+        self.message.value = _message(text, "status", "#0072B2") if text else ""
+
+    def figure(
+        self, draw: Callable[[Axes], object], size: tuple[float, float], label: str, name: str = ""
+    ) -> str:
+        """A plot as SVG whose ids are this panel's own. name: to tell two plots apart."""
+        return figure_html(draw, size, label, prefix=f"panel{self.number}{name}-")
+
+    def bars(self, view: NextTokens, label: str) -> str:
+        """The next-token bars as SVG."""
+        size = (6.4, 0.27 * len(view.tokens) + 1)
+        return self.figure(
+            lambda ax: plot_next_tokens(view.tokens, view.probs, view.kept, ax), size, label
         )
+
+
+def _message(text: str, role: str, colour: str) -> str:
+    style = f"color:{colour};border-left:4px solid {colour};padding-left:6px;line-height:1.4"
+    return f'<div role="{role}" style="{style}">{html.escape(text)}</div>'
 
 
 def temperature_slider(value: float = 0.9) -> w.FloatSlider:
@@ -154,29 +211,21 @@ def _slider(
         max=high,
         step=step,
         description=name,
-        style={"description_width": "100px"},
-        layout=w.Layout(width="420px"),
+        style=LABEL_STYLE,
+        layout=NARROW,
         **more,
     )
 
 
 def text_box(value: str, name: str = "prompt") -> w.Text:
     """One line of text, reported as it is typed."""
-    style, layout = {"description_width": "100px"}, w.Layout(width="700px")
-    return w.Text(value=value, description=name, style=style, layout=layout)
+    return w.Text(value=value, description=name, style=LABEL_STYLE, layout=WIDE)
 
 
 def observe(callback: Callable[[], None], *controls: w.Widget) -> None:
     """Call `callback` after any control's value changes."""
     for control in controls:
         control.observe(lambda _change: callback(), names="value")
-
-
-def _bars(view: NextTokens, label: str) -> str:
-    size = (6.4, 0.27 * len(view.tokens) + 1)
-    return figure_html(
-        lambda ax: plot_next_tokens(view.tokens, view.probs, view.kept, ax), size, label
-    )
 
 
 class TokensPanel(Panel):
@@ -202,7 +251,7 @@ class TokensPanel(Panel):
         """HTML for one text. Raises ValueError if it is empty or too long."""
         view = next_tokens(self.lm, last_logits(self.lm, encode(self.lm, text)), top=8)
         label = f"most probable next token {view.tokens[0]!r}, probability {view.probs[0]:.3f}"
-        return chips_html(self.lm, text) + _bars(view, label)
+        return chips_html(self.lm, text) + self.bars(view, label)
 
 
 class SamplingPanel(Panel):
@@ -247,7 +296,7 @@ class SamplingPanel(Panel):
             f"nucleus: {view.nucleus_size} of {len(self.logits)} tokens, "
             f"together {view.nucleus_mass:.3f} of the probability"
         )
-        return f'<p class="says">{words}</p>' + _bars(view, words)
+        return f'<p class="says">{words}</p>' + self.bars(view, words)
 
 
 class KnobsPanel(Panel):
@@ -272,6 +321,16 @@ class KnobsPanel(Panel):
     def picture(self) -> str:
         """HTML at the sliders' values."""
         raise NotImplementedError
+
+
+def cancel_button() -> w.Button:
+    """Stop the run; disabled while none is in progress."""
+    return w.Button(description="Cancel", tooltip="Stop after this loop", disabled=True)
+
+
+def progress_bar(name: str, most: int) -> w.IntProgress:
+    """Tokens written so far, out of `most`."""
+    return w.IntProgress(max=most, description=name, bar_style="info", style=LABEL_STYLE)
 
 
 def again_button() -> w.Button:
@@ -314,7 +373,7 @@ class BranchPanel(KnobsPanel):
         )
         first = drafts[self.seed]
         label = f"seed {self.seed}: " + ", ".join(f"{p:.2f}" for p in first.probs)
-        bars = figure_html(lambda ax: plot_branch(first.tokens, first.probs, ax), (6.4, 2.6), label)
+        bars = self.figure(lambda ax: plot_branch(first.tokens, first.probs, ax), (6.4, 2.6), label)
         return f"<ul>{lines}</ul>{bars}"
 
 
@@ -364,8 +423,8 @@ class LoopsPanel(KnobsPanel):
     ) -> None:
         self.max_new_tokens, self.worker = max_new_tokens, Worker()
         self.result: Generation | None = None
-        self.progress = w.IntProgress(max=max_new_tokens, description="tokens", bar_style="info")
-        self.cancel = w.Button(description="Cancel", tooltip="Stop the run after this loop")
+        self.progress = progress_bar("tokens", max_new_tokens)
+        self.cancel = cancel_button()
         row = w.HBox([self.progress, self.cancel])
         super().__init__(lm, prompt, seed, row, height="330px")
         self.cancel.on_click(lambda _button: self.worker.cancel())
@@ -381,32 +440,33 @@ class LoopsPanel(KnobsPanel):
 
     def run(self, stop: threading.Event) -> None:
         """One whole run at the sliders' values, drawn when done."""
-        done = 0
+        self.progress.value, self.cancel.disabled = 0, False
+        self.redraw(lambda: self.new_picture(stop))
+        self.cancel.disabled = True
+
+    def new_picture(self, stop: threading.Event) -> str:
+        """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
+        span, temperature, top_p = self.knobs
 
         def on_loop(record: LoopRecord) -> bool:
-            nonlocal done
-            done += len(record.emitted)
-            self.progress.value = done
+            self.progress.value += len(record.emitted)
             return not stop.is_set()
 
-        def draw() -> str:
-            span, temperature, top_p = self.knobs
-            result = medusa_tiny(
-                self.lm,
-                self.prompt,
-                self.max_new_tokens,
-                span=span,
-                temperature=temperature,
-                top_p=top_p,
-                seed=self.seed,
-                on_loop=on_loop,
-            )
-            if result.stop_reason == "cancelled":
-                raise ValueError(f"cancelled after {len(result.new_ids)} tokens")
-            self.result = result
-            return self.picture()
-
-        self.redraw(draw)
+        result = medusa_tiny(
+            self.lm,
+            self.prompt,
+            self.max_new_tokens,
+            span=span,
+            temperature=temperature,
+            top_p=top_p,
+            seed=self.seed,
+            on_loop=on_loop,
+        )
+        if result.stop_reason == "cancelled":
+            said = f"cancelled after {len(result.new_ids)} tokens; move a slider to run again"
+            raise StoppedError("" if self.worker.overtaken(stop) else said)
+        self.result = result
+        return self.picture()
 
     def words(self, run: Generation) -> str:
         """The run's figures in one line."""
@@ -421,7 +481,7 @@ class LoopsPanel(KnobsPanel):
         """HTML: per-loop acceptance of the newest finished run, then its figures."""
         run = self.result
         words = self.words(run)
-        plot = figure_html(lambda ax: plot_acceptance(run.loops, ax), (8, 3), words)
+        plot = self.figure(lambda ax: plot_acceptance(run.loops, ax), (8, 3), words)
         return f'{plot}<p class="says">{words}</p>'
 
 
@@ -436,32 +496,32 @@ class DemoPanel(Panel):
             options=PRESETS,
             value=prompt if prompt in PRESETS else None,
             description="presets",
-            style={"description_width": "100px"},
-            layout=w.Layout(width="700px"),
+            style=LABEL_STYLE,
+            layout=WIDE,
         )
         self.model = w.Combobox(
             value=lm.model_id,
             options=(SHIPPED_MODEL, "distilgpt2"),
             ensure_option=False,
             description="model",
-            style={"description_width": "100px"},
-            layout=w.Layout(width="420px"),
+            style=LABEL_STYLE,
+            layout=NARROW,
         )
         self.temperature, self.top_p = temperature_slider(), top_p_slider()
         self.span = span_slider()
         self.tokens = _slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
         self.seed = w.BoundedIntText(
-            value=7, min=0, max=2**31, description="seed", style={"description_width": "100px"}
+            value=7, min=0, max=2**31, description="seed", style=LABEL_STYLE
         )
         self.go = w.Button(description="Run", button_style="primary", tooltip="Run both decoders")
-        self.cancel = w.Button(description="Cancel", tooltip="Stop after this loop", disabled=True)
-        self.progress = w.IntProgress(value=0, max=1, description="progress", bar_style="info")
+        self.cancel, self.progress = cancel_button(), progress_bar("progress", 1)
         sliders = w.VBox([self.temperature, self.top_p, self.span, self.tokens, self.seed])
         buttons = w.HBox([self.go, self.cancel, self.progress])
         super().__init__([self.prompt, self.presets, self.model, sliders, buttons], height="560px")
         self.presets.observe(self._take_preset, names="value")
         self.go.on_click(lambda _button: self.start())
         self.cancel.on_click(lambda _button: self.worker.cancel())
+        observe(self.restart, *sliders.children)
         self.view.value = "<p>Press <b>Run</b>.</p>"
         self.says = (
             "Panel: prompt, presets, model, sliders for temperature, top-p, span and new tokens, "
@@ -487,20 +547,22 @@ class DemoPanel(Panel):
         """Run both decoders on a thread; a run in progress is overtaken."""
         self.worker.start(self.run)
 
+    def restart(self) -> None:
+        """If a run is in progress, overtake it with one at the controls' new values."""
+        if self.worker.busy:
+            self.start()
+
     def run(self, stop: threading.Event) -> None:
         """Load the model if it changed, run both decoders, draw."""
-        self.go.disabled, self.cancel.disabled = True, False
-        self.progress.value = 0
-        try:
-            self.redraw(lambda: self.picture(self.compare(stop)))
-        finally:
-            self.go.disabled, self.cancel.disabled = False, True
+        self.progress.value, self.cancel.disabled = 0, False
+        self.redraw(lambda: self.picture(self.compare(stop)))
+        self.cancel.disabled = True
 
     def compare(self, stop: threading.Event) -> Comparison:
-        """Both runs at the controls' values. Raises ValueError if cancelled on the way."""
+        """Both runs at the controls' values. Raises StoppedError if cancelled on the way."""
         cfg, prompt = self.cfg(), self.prompt.value
         if self.lm.model_id != cfg.MODEL_ID:
-            self.view.value = f"<p>Loading {html.escape(cfg.MODEL_ID)} …</p>"
+            self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
         self.progress.max = 2 * cfg.MAX_NEW_TOKENS
 
@@ -510,7 +572,8 @@ class DemoPanel(Panel):
 
         result = compare(self.lm, prompt, cfg, on_loop)
         if stop.is_set():
-            raise ValueError("cancelled; press Run to start again")
+            overtaken = self.worker.overtaken(stop)
+            raise StoppedError("" if overtaken else "cancelled; press Run to start again")
         self.progress.value = self.progress.max
         self.result = result
         return result
@@ -524,11 +587,11 @@ class DemoPanel(Panel):
             for name, run in runs.items()
         )
         same = "identical: yes" if result.identical else "identical: NO"
-        acceptance = figure_html(
-            lambda ax: plot_acceptance(result.medusa.loops, ax), (8, 2.6), "per-loop acceptance"
-        )
-        passes = figure_html(
-            lambda ax: plot_tokens_against_passes(runs, ax), (6, 2.8), "tokens against passes"
+        loops, label = result.medusa.loops, "per-loop acceptance"
+        acceptance = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 2.6), label, "loops")
+        label = "tokens against passes"
+        passes = self.figure(
+            lambda ax: plot_tokens_against_passes(runs, ax), (6, 2.8), label, "passes"
         )
         return (
             f'<div style="display:flex;gap:24px;flex-wrap:wrap">{columns}</div>'

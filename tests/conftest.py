@@ -1,0 +1,183 @@
+"""What the tests share: language models, real and scripted, and a counter of their passes."""
+
+import contextlib
+import os
+from types import SimpleNamespace
+
+os.environ.pop("MEDUSA_MODEL", None)  # the shipped model, whatever the shell says
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from medusa_lib import LM, load_lm, make_lm
+
+EOS, UNKNOWN, LETTERS = "<|endoftext|>", "<unk>", "abcdefghij ."
+CONTEXT = 40
+
+
+def small_tokenizer(*, eos=True):
+    """One token a character. EOS is 0, unknown 1, "a" 2; without EOS all are one less."""
+    texts = [*([EOS] if eos else []), UNKNOWN, *LETTERS]
+    raw = Tokenizer(models.WordLevel({t: i for i, t in enumerate(texts)}, unk_token=UNKNOWN))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    raw.decoder = decoders.Fuse()
+    named = {"unk_token": UNKNOWN, **({"eos_token": EOS} if eos else {})}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=CONTEXT, **named)
+
+
+def small_gpt2(vocab_size):
+    """A random GPT-2, wide enough in its weights that its tokens vary."""
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=CONTEXT,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.2,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def small_llama(vocab_size):
+    """A random Llama of the same size."""
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=CONTEXT,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.2,
+    )
+    return LlamaForCausalLM(config)
+
+
+@pytest.fixture(scope="session")
+def lm():
+    """The shipped model."""
+    return load_lm(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2():
+    tokenizer = small_tokenizer()
+    return make_lm(tokenizer, small_gpt2(len(tokenizer)), "tiny-gpt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama():
+    tokenizer = small_tokenizer()
+    return make_lm(tokenizer, small_llama(len(tokenizer)), "tiny-llama")
+
+
+@pytest.fixture(scope="session", params=["lm", "tiny_gpt2", "tiny_llama"])
+def each_lm(request):
+    """The shipped model and both tiny ones, one after the other."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """A function: make and save a tiny model and its tokenizer, return the folder."""
+
+    def save(name="tiny", *, eos=True):
+        tokenizer = small_tokenizer(eos=eos)
+        folder = tmp_path / name
+        small_gpt2(len(tokenizer)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+class Rows(torch.nn.Module):
+    """A model whose logits after `start` + n tokens are row n; the last row stays."""
+
+    def __init__(self, rows, start):
+        super().__init__()
+        self.rows, self.start = torch.as_tensor(rows, dtype=torch.float32), start
+        self.embedding = torch.nn.Embedding(self.rows.shape[1], 1)
+
+    def get_input_embeddings(self):
+        return self.embedding
+
+    def forward(self, input_ids, use_cache=False, logits_to_keep=0):
+        row = self.rows[min(input_ids.shape[1] - self.start, len(self.rows) - 1)]
+        return SimpleNamespace(logits=row[None, None])
+
+
+@pytest.fixture(scope="session")
+def rows_lm():
+    """A function: rows of logits `[n, V]` → an LM that answers them one after the other."""
+
+    def build(rows, start=1, context_length=CONTEXT):
+        cpu, eos = torch.device("cpu"), 0
+        return LM("rows", small_tokenizer(), Rows(rows, start), cpu, eos, context_length)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def scripted_lm(rows_lm):
+    """A function: token ids → an LM whose greedy text is exactly those, then EOS."""
+
+    def build(script, margin=9.0, start=1, context_length=CONTEXT):
+        rows = torch.zeros(len(script) + 1, len(LETTERS) + 2)
+        for row, token in zip(rows, [*script, 0], strict=True):
+            row[token] = margin
+        return rows_lm(rows, start, context_length)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def count_passes():
+    """A context manager: with count_passes(lm) as passes: ...; len(passes) is their number."""
+
+    @contextlib.contextmanager
+    def counting(lm):
+        passes = []
+        hook = lm.model.register_forward_hook(lambda *_: passes.append(1))
+        try:
+            yield passes
+        finally:
+            hook.remove()
+
+    return counting
+
+
+@pytest.fixture(scope="session")
+def refuses(count_passes):
+    """A context manager: the block must raise ValueError that names the parameter and says
+    what it must be, in one line, without a single pass of `lm`; `value`, if short, is quoted.
+    """
+
+    @contextlib.contextmanager
+    def refusing(name, value=..., lm=None):
+        watch = count_passes(lm) if isinstance(lm, LM) else contextlib.nullcontext([])
+        with watch as passes, pytest.raises(ValueError, match=r"must (be|have) ") as raised:
+            yield
+        said = str(raised.value)
+        assert name in said.split(" must ", maxsplit=1)[0]
+        assert "\n" not in said
+        assert "got" in said
+        if isinstance(value, int | float | str | None):
+            assert repr(value) in said
+        assert not passes, f"{len(passes)} passes were spent before {name} was refused"
+
+    return refusing
