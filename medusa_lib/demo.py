@@ -104,7 +104,7 @@ def describe_loop(lm: LM, record: LoopRecord) -> str:
             greedy = show_token(lm, record.correction)
             lines.append(f"  draft {text} != greedy {greedy}: corrected, stop")
         else:
-            lines.append(f"  draft {text}: not reached")
+            lines.append(f"  draft {text}: unused")
     return "\n".join(lines)
 
 
@@ -123,27 +123,37 @@ def as_json(comparison: Comparison) -> dict:
     }
 
 
+LABELS = {
+    "new_tokens": "new tokens",
+    "stop_reason": "stopped by",
+    "loops": "loops",
+    "draft_passes": "draft passes",
+    "verify_passes": "verify passes",
+    "model_passes": "model passes",
+    "passes_per_token": "model passes ÷ new tokens",
+    "acceptance_rate": "α = accepted ÷ evaluated",
+    "draft_efficiency": "accepted ÷ drafted",
+    "mean_accepted_length": "τ = emitted ÷ loops",
+    "seconds": "seconds",
+}
+
+
+def metrics_rows(*runs: Generation) -> list[tuple[str, ...]]:
+    """One row per figure: its label with its denominator, then its value for each run."""
+
+    def cell(value: float | int | str | None) -> str:
+        if value is None:
+            return "–"
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    figures = [metrics(run) for run in runs]
+    return [(label, *(cell(f[key]) for f in figures)) for key, label in LABELS.items()]
+
+
 def report(comparison: Comparison) -> str:
     """A comparison as text: both outputs, identical or not, and the cost of each."""
-    greedy, medusa = metrics(comparison.greedy), metrics(comparison.medusa)
-    rows = [
-        ("new tokens", "new_tokens", "d"),
-        ("stopped by", "stop_reason", "s"),
-        ("loops", "loops", "d"),
-        ("draft passes", "draft_passes", "d"),
-        ("verify passes", "verify_passes", "d"),
-        ("model passes", "model_passes", "d"),
-        ("passes per token", "passes_per_token", ".2f"),
-        ("α accepted/evaluated", "acceptance_rate", ".2f"),
-        ("accepted/drafted", "draft_efficiency", ".2f"),
-        ("τ emitted/loop", "mean_accepted_length", ".2f"),
-        ("seconds", "seconds", ".2f"),
-    ]
     at = comparison.first_difference
-    table = [f"{'':22}{'greedy':>10}{'Medusa-tiny':>14}"]
-    for label, key, form in rows:
-        cells = ["-" if v is None else format(v, form) for v in (greedy[key], medusa[key])]
-        table.append(f"{label:22}{cells[0]:>10}{cells[1]:>14}")
+    rows = [("", "greedy", "Medusa-tiny"), *metrics_rows(comparison.greedy, comparison.medusa)]
     return "\n".join(
         [
             "--- greedy ---",
@@ -152,6 +162,6 @@ def report(comparison: Comparison) -> str:
             str(comparison.medusa),
             "---",
             "identical: " + ("yes" if at is None else f"NO, first at new token {at}"),
-            *table,
+            *(f"{label:26}{a:>10}{b:>14}" for label, a, b in rows),
         ]
     )

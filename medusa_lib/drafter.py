@@ -50,19 +50,11 @@ def propose_branch(
     before any pass.
     """
     check_fits(lm, ids, check_int("span", span, 1) - 1)  # the last draft needs no pass after it
+    draws = {"generator": generator, "ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
     branch: list[int] = []
     cur = ids
     for _ in range(span):
-        token = propose_one(
-            lm,
-            cur,
-            temperature,
-            top_p,
-            accepted_so_far,
-            generator=generator,
-            ban_eos_first_n=ban_eos_first_n,
-            rep_ban_n=rep_ban_n,
-        )
+        token = propose_one(lm, cur, temperature, top_p, accepted_so_far, **draws)
         branch.append(token)
         cur = append_token(cur, token)
     return branch

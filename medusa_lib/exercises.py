@@ -13,9 +13,8 @@ from numbers import Real
 import torch
 
 from medusa_lib.lessons import as_list, check, run_attempt
-from medusa_lib.loops import run_greedy
 from medusa_lib.model import LM
-from medusa_lib.utilities import encode, last_logits
+from medusa_lib.utilities import append_token, decode, encode, greedy_next, last_logits
 
 TEXTS = ("Once upon a time", "The king said to his", "She opened the")
 
@@ -41,6 +40,14 @@ def check_second_best(attempt: Callable, lm: LM) -> str:
     return check(verdict, attempt)
 
 
+def written_greedily(lm: LM, text: str, n: int) -> str:
+    """The text and n greedy tokens, EOS among them if greedy wants it."""
+    ids = encode(lm, text)
+    for _ in range(n):
+        ids = append_token(ids, greedy_next(lm, ids))
+    return decode(lm, ids)
+
+
 def check_write_greedily(attempt: Callable, lm: LM) -> str:
     """STEP2. attempt(lm, text, n) → the text continued by n greedy tokens."""
 
@@ -49,16 +56,22 @@ def check_write_greedily(attempt: Callable, lm: LM) -> str:
             answer = run_attempt(f, lm, text, n)
             if not isinstance(answer, str):
                 return f"return the whole text, a str, not a {type(answer).__name__}"
-            wanted = run_greedy(lm, text, n).text
+            wanted = written_greedily(lm, text, n)
             if answer == wanted:
                 continue
-            if text + answer == wanted:
-                return "that is only the new part; return the prompt and the new part together"
-            for other in (n - 1, n + 1):
-                if other and answer == run_greedy(lm, text, other).text:
-                    return f"that is {other} new tokens; {n} were asked for"
-            if answer == text + n * wanted[len(text) :][: max(1, len(answer) - len(text)) // n]:
-                return "the same token every time: append each token before asking for the next"
+            fewer, more = (written_greedily(lm, text, k) for k in (n - 1, n + 1))
+            first = written_greedily(lm, text, 1)[len(text) :]
+            mistakes = {
+                text + n * first: "the same token every time: append each before asking again",
+                fewer: f"that is {n - 1} new tokens; {n} were asked for",
+                more: f"that is {n + 1} new tokens; {n} were asked for",
+                wanted[
+                    len(text) :
+                ]: "that is only the new part; return prompt and new part together",
+                text: "nothing was added: append_token returns new ids, so keep its result",
+            }
+            if answer in mistakes:
+                return mistakes[answer]
             return f"after {text!r} greedy writes {wanted!r}, yours was {answer!r}"
         return None
 
@@ -104,6 +117,10 @@ def check_softmax_by_hand(attempt: Callable) -> str:
 def check_standard_nucleus(attempt: Callable) -> str:
     """STEP3. attempt(probs, top_p) → size of the smallest head that reaches top_p."""
     cases = (
+        # Exact in binary, so that reaching top_p exactly is no matter of rounding.
+        ([0.25, 0.5, 0.25], 0.75),
+        ([0.125, 0.5, 0.25, 0.125], 0.875),
+        ([0.25] * 4, 1.0),
         ([0.5, 0.3, 0.2], 0.6),
         ([0.1, 0.6, 0.3], 0.8),
         ([0.05, 0.15, 0.7, 0.1], 0.75),
@@ -125,6 +142,8 @@ def check_standard_nucleus(attempt: Callable) -> str:
                 continue
             if answer == wanted - 1:
                 return "one too few: the token that crosses top_p belongs to the standard nucleus"
+            if answer == wanted + 1 and sum(sorted(probs)[-wanted:]) == top_p:
+                return "one too many: reaching top_p exactly is enough"
             if isinstance(answer, list):
                 return "return how many tokens are kept, an int, not the tokens"
             if probs != sorted(probs, reverse=True) and answer == size(probs, top_p):

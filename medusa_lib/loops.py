@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -162,31 +163,45 @@ def decode_loop(
     """
     ids = start_ids(lm, prompt)
     prompt_ids = ids[0].tolist()
-    room_in_context = lm.context_length - len(prompt_ids)
-    limit = min(max_new_tokens, room_in_context)
+    limit = min(max_new_tokens, lm.context_length - len(prompt_ids))
     records: list[LoopRecord] = []
-    new_ids: list[int] = []
-    reason = ""
+    written, reason = 0, ""
     began = time.perf_counter()
-    try:
+    with interrupt_says(records):
         while not reason:
-            ids = step(ids, limit - len(new_ids), records)
-            new_ids += records[-1].emitted
+            ids = step(ids, limit - written, records)
+            written += len(records[-1].emitted)
             if int(ids[0, -1]) == lm.eos_id:
                 reason = "eos"  # stop before it: EOS itself is never emitted
-            elif len(new_ids) >= limit:
+            elif written >= limit:
                 reason = "length" if limit == max_new_tokens else "context"
             if on_loop is not None and on_loop(records[-1]) is False and not reason:
                 reason = "cancelled"
-    except KeyboardInterrupt:
-        said = f"stopped from the keyboard after {len(new_ids)} new tokens; run it again"
-        raise KeyboardInterrupt(said) from None
+    return finish(lm, prompt_ids, records, reason, time.perf_counter() - began)
+
+
+def finish(
+    lm: LM, prompt_ids: list[int], records: list[LoopRecord], reason: str, seconds: float
+) -> Generation:
+    """The records of a run's loops → its Generation."""
+    new_ids = [token for record in records for token in record.emitted]
     return Generation(
         prompt_ids=prompt_ids,
         new_ids=new_ids,
         text=decode(lm, prompt_ids + new_ids),
         stop_reason=reason,
         loops=records,
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         model_passes=sum(r.draft_passes + r.verify_passes for r in records),
     )
+
+
+@contextlib.contextmanager
+def interrupt_says(records: list[LoopRecord]) -> Iterator[None]:
+    """Give a KeyboardInterrupt a message that says how far the run had come."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        written = sum(len(record.emitted) for record in records)
+        said = f"stopped from the keyboard after {written} new tokens; run it again"
+        raise KeyboardInterrupt(said) from None

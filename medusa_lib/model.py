@@ -169,7 +169,7 @@ def _quiet_loading() -> Iterator[None]:
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grow the model's embeddings, in place, if the tokenizer has gained tokens.
 
-    The new rows are drawn with a fixed seed, so that a model is the same at each loading.
+    New rows start near the mean of the old; a fixed seed makes them the same at each loading.
     """
     if len(tokenizer) <= model.get_input_embeddings().num_embeddings:
         return

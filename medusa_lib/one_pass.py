@@ -17,11 +17,10 @@ from transformers import DynamicCache
 
 from medusa_lib.checks import check_int, check_temperature, check_top_p
 from medusa_lib.device import make_generator
-from medusa_lib.loops import OnLoop, start_ids, up_to_eos
+from medusa_lib.loops import OnLoop, finish, interrupt_says, start_ids, up_to_eos
 from medusa_lib.model import LM
 from medusa_lib.records import Generation, LoopRecord
 from medusa_lib.sampling import softmax_temp, top_p_indices
-from medusa_lib.utilities import decode
 
 
 @dataclass
@@ -246,20 +245,12 @@ def speculate(
     loops: list[LoopRecord] = []
     reason = "eos"
     steps = decode_steps(lm, prompt_ids, limit, drafter, span, temperature, top_p, generator)
-    for record in steps:
-        loops.append(record)
-        if on_loop is not None and on_loop(record) is False:
-            reason = "cancelled"
-            break
-    new_ids = [token for record in loops for token in record.emitted]
-    if len(new_ids) >= limit:
+    with interrupt_says(loops):
+        for record in steps:
+            loops.append(record)
+            if on_loop is not None and on_loop(record) is False:
+                reason = "cancelled"
+                break
+    if sum(len(record.emitted) for record in loops) >= limit:
         reason = "length" if limit == max_new_tokens else "context"
-    return Generation(
-        prompt_ids=prompt_ids,
-        new_ids=new_ids,
-        text=decode(lm, prompt_ids + new_ids),
-        stop_reason=reason,
-        loops=loops,
-        seconds=time.perf_counter() - began,
-        model_passes=sum(r.draft_passes + r.verify_passes for r in loops),
-    )
+    return finish(lm, prompt_ids, loops, reason, time.perf_counter() - began)

@@ -178,7 +178,7 @@ def plot_acceptance(loops: Sequence[LoopRecord], ax: Axes | None = None) -> Axes
             bar.set_gid(f"{kind}-{place}")
         floor += counts
     alpha, tau = _figure(acceptance_rate(loops)), _figure(mean_accepted_length(loops))
-    title = f"α = {alpha} accepted ÷ evaluated    τ = {tau} tokens emitted ÷ loops"
+    title = f"α = {alpha} (accepted ÷ evaluated), τ = {tau} (tokens emitted ÷ loops)"
     ax.set_title(title, fontsize=10)
     ax.set(xlabel="loop", ylabel="tokens per loop", ylim=(0, max(1, floor.max(initial=0)) + 0.3))
     ax.xaxis.get_major_locator().set_params(integer=True)

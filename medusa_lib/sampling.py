@@ -82,7 +82,7 @@ def best_without(logits: torch.Tensor, eos_id: int, recent: list[int]) -> int:
 
     Where nothing is left, the largest that is not EOS.
     """
-    order = [t for t in torch.argsort(logits, descending=True).tolist() if t != eos_id]
+    order = [t for t in torch.argsort(logits, descending=True, stable=True).tolist() if t != eos_id]
     return next((t for t in order if t not in recent), order[0])
 
 
@@ -109,11 +109,11 @@ def sample_next(
     probs = ban_repeats(softmax_temp(logits, temperature), ids, rep_ban_n)
     kept = top_p_indices(probs, top_p, standard=standard)
     token = draw(probs, kept, generator)
-    if not (ban_eos and token == lm.eos_id):
-        return token
-    kept = kept[kept != lm.eos_id]
-    if float(probs[kept].sum()) > 0:
-        return draw(probs, kept, generator)
-    # The nucleus held EOS alone: the best of the rest, so that the ban never leaks.
-    recent = ids[0, -rep_ban_n:].tolist() if rep_ban_n else []
-    return best_without(logits, lm.eos_id, recent)
+    if ban_eos and token == lm.eos_id:
+        kept = kept[kept != lm.eos_id]
+        if float(probs[kept].sum()) > 0:
+            return draw(probs, kept, generator)
+        # The nucleus held EOS alone: the best of the rest, so that the ban never leaks.
+        recent = ids[0, -rep_ban_n:].tolist() if rep_ban_n else []
+        return best_without(logits, lm.eos_id, recent)
+    return token

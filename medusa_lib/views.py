@@ -18,7 +18,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medusa_lib.demo import metrics
+from medusa_lib.demo import LABELS, metrics_rows
 from medusa_lib.device import make_generator
 from medusa_lib.drafter import propose_branch
 from medusa_lib.model import LM
@@ -33,7 +33,7 @@ MARKS = {
     "corrected": ("✗", "#FBE3B5", "2px dashed #B87700"),
     "bonus": ("+", "#CFE3F3", "2px dotted #0072B2"),
     "greedy": ("", "#EEEEEE", "2px solid #999999"),
-    "not reached": ("–", "#FFFFFF", "2px dotted #999999"),
+    "unused": ("–", "#FFFFFF", "2px dotted #999999"),
 }
 SVG_STYLE = "max-width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
@@ -117,7 +117,7 @@ def drafted_branch(
 def verdicts(lm: LM, record: LoopRecord) -> list[tuple[str, str, str]]:
     """A loop → for each drafted token (draft text, greedy's text or "", verdict).
 
-    verdict: "accepted", "corrected" or "not reached".
+    verdict: "accepted", "corrected" or "unused".
     """
     rows = []
     for i, text in enumerate(token_texts(lm, record.branch)):
@@ -126,7 +126,7 @@ def verdicts(lm: LM, record: LoopRecord) -> list[tuple[str, str, str]]:
         elif i < record.evaluated:
             rows.append((text, token_texts(lm, [record.correction])[0], "corrected"))
         else:
-            rows.append((text, "", "not reached"))
+            rows.append((text, "", "unused"))
     return rows
 
 
@@ -181,31 +181,12 @@ def verdicts_html(rows: Sequence[tuple[str, str, str]]) -> str:
 
 
 def metrics_html(runs: dict[str, Generation]) -> str:
-    """The figures of each run side by side."""
-    labels = {
-        "new_tokens": "new tokens",
-        "stop_reason": "stopped by",
-        "draft_passes": "draft passes",
-        "verify_passes": "verify passes",
-        "model_passes": "model passes",
-        "passes_per_token": "model passes ÷ new token",
-        "acceptance_rate": "α = accepted ÷ evaluated",
-        "draft_efficiency": "accepted ÷ drafted",
-        "mean_accepted_length": "τ = emitted ÷ loops",
-        "seconds": "seconds",
-    }
-    figures = [metrics(run) for run in runs.values()]
-
-    def cell(value: object) -> str:
-        if value is None:
-            return "–"
-        return f"{value:.2f}" if isinstance(value, float) else html.escape(str(value))
-
+    """The figures of each run side by side, each under its label with its denominator."""
     rows = "".join(
         f"<tr><th scope='row' style='text-align:left'>{label}</th>"
-        + "".join(f'<td data-metric="{key}">{cell(f[key])}</td>' for f in figures)
+        + "".join(f'<td data-metric="{key}">{html.escape(value)}</td>' for value in values)
         + "</tr>"
-        for key, label in labels.items()
+        for key, (label, *values) in zip(LABELS, metrics_rows(*runs.values()), strict=True)
     )
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in runs)
     head = f"<tr><td></td>{head}</tr>"

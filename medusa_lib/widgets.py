@@ -138,6 +138,7 @@ class Panel(w.VBox):
         self.message = w.HTML(layout=w.Layout(min_height="30px"))  # so that nothing jumps
         names = w.HTML(NAME_SLIDERS, layout=w.Layout(display="none"))
         super().__init__([*controls, self.message, self.view, names])
+        self.view.add_class("medusa-view")
         self.add_class("medusa-panel").add_class(type(self).__name__)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
@@ -408,7 +409,7 @@ class AcceptPanel(KnobsPanel):
         record = self.current()
         words = (
             f"seed {self.seed}: {record.accepted} accepted, "
-            f"{record.evaluated - record.accepted} corrected, {record.unused} not reached; "
+            f"{record.evaluated - record.accepted} corrected, {record.unused} unused; "
             f"{len(record.emitted)} tokens emitted for "
             f"{record.draft_passes} draft + {record.verify_passes} verify passes"
         )

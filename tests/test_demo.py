@@ -101,7 +101,7 @@ def test_a_loop_in_words(tiny_gpt2):
         "loop 4: drafted 3, accepted 1",
         "  draft 'a' == greedy: accepted",
         "  draft 'b' != greedy 'd': corrected, stop",
-        "  draft 'c': not reached",
+        "  draft 'c': unused",
     ]
 
 
@@ -115,14 +115,14 @@ def test_eos_in_words(tiny_gpt2):
 def test_the_report_shows_both_texts_and_what_each_cost(each_lm):
     both = compare(each_lm, "a bad face", CFG)
     said = report(both)
-    lines = {line[:22].strip(): line[22:].split() for line in said.splitlines()}
+    lines = {line[:26].strip(): line[26:].split() for line in said.splitlines()}
     assert said.count("a bad face") == 2
     assert lines["identical: yes"] == []
     assert lines["new tokens"] == [str(len(both.greedy.new_ids))] * 2
     passes = [str(both.greedy.model_passes), str(both.medusa.model_passes)]
     assert lines["model passes"] == passes
     assert lines["draft passes"] == ["0", str(both.medusa.draft_passes)]
-    assert lines["α accepted/evaluated"][0] == "-"
+    assert lines["α = accepted ÷ evaluated"][0] == "–"
 
 
 def test_json_holds_the_whole_comparison(each_lm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -17,8 +18,11 @@ for seed in range(10_000):
 
 @pytest.fixture
 def kernel():
+    # A process whose parent ignores Ctrl-C inherits that; the kernel here must not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     manager, client = start_new_kernel()
     yield manager, client
+    signal.signal(signal.SIGINT, before)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 
@@ -43,5 +47,6 @@ def test_interrupt_says_how_far_it_came_and_leaves_the_kernel_usable(kernel) -> 
     error = outputs(client, running, "error")[-1]["content"]
     assert error["ename"] == "KeyboardInterrupt"
     assert "new tokens; run it again" in error["evalue"]
+    outputs(client, running, "status")  # idle: what is sent before that would be aborted
     after = client.execute("print(len(medusa_tiny(lm, 'Once upon a time', 5).new_ids))")
     assert outputs(client, after, "stream")[-1]["content"]["text"] == "5\n"

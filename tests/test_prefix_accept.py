@@ -33,7 +33,7 @@ def test_accept_one_always_appends_greedys_token(scripted, count_passes, token, 
         ([9], [3], 0),
         ([3, 4, 5], [3, 4, 5], 3),
         ([3, 4, 9], [3, 4, 5], 2),
-        ([3, 9, 5], [3, 4], 1),  # what would match again later is not reached
+        ([3, 9, 5], [3, 4], 1),  # what would match again later is unused
         ([9, 4, 5], [3], 0),
         ((3, 4), [3, 4], 2),
     ],

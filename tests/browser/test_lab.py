@@ -1,0 +1,257 @@
+"""STEP3, STEP6 and STEP7 in JupyterLab: what the page shows is what the library computes."""
+
+import ast
+import inspect
+import re
+
+import lab
+import nbformat
+import pytest
+from lab import press, slider, value
+from playwright.sync_api import expect
+
+from medusa_lib import Cfg, acceptance_rate, compare, encode, last_logits, medusa_tiny, widgets
+from medusa_lib.demo import PROMPT, metrics
+from medusa_lib.plots import visible
+from medusa_lib.views import MARKS, next_tokens, token_texts
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(lab.CHROMIUM is None, reason=f"none of {', '.join(lab.NAMES)} is installed"),
+]
+STEP3 = "STEP3_sampling", "SamplingPanel"
+STEP6 = "STEP6_loops", "LoopsPanel"
+STEP7 = "STEP7_demo", "DemoPanel"
+BLUE = "rgb(0, 114, 178)"
+EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
+
+# What a picture shows: its bars by name, its tick labels, its other texts.
+READ_PICTURE = """svg => {
+  const all = query => [...svg.querySelectorAll(query)];
+  const text = element => element.textContent.trim();
+  const bars = all('[id*="bar-"], [id*="accepted-"], [id*="corrected-"], [id*="unused-"]');
+  return {
+    ticks: all('[id*="-ytick_"] text').map(text),
+    texts: all('text').filter(t => !t.closest('[id*="matplotlib.axis"]')).map(text),
+    bars: Object.fromEntries(bars.map(bar => {
+      const shape = bar.querySelector('path'), box = shape.getBBox();
+      const name = bar.id.slice(bar.id.indexOf('-') + 1);
+      return [name, {width: box.width, height: box.height, fill: getComputedStyle(shape).fill}];
+    })),
+  };
+}"""
+
+
+def picture(panel):
+    return panel.locator("svg").first.evaluate(READ_PICTURE)
+
+
+def says(panel):
+    return panel.locator(".says")
+
+
+def arguments(lesson, kind):
+    """The arguments that a lesson gives its panel: read from its source, defaults included."""
+    notebook = nbformat.read(lab.NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
+    names = {"lm": None, "PROMPT": PROMPT}
+    cells = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    for node in (node for cell in cells for node in ast.walk(cell)):
+        match node:
+            case ast.Assign(targets=[ast.Name(name)], value=ast.Constant(constant)):
+                names[name] = constant
+            case ast.Call(func=ast.Name(name)) if name == kind:
+                given = [eval(ast.unparse(each), names) for each in node.args]
+                named = {each.arg: eval(ast.unparse(each.value), names) for each in node.keywords}
+                bound = inspect.signature(getattr(widgets, kind)).bind(*given, **named)
+                bound.apply_defaults()
+                return bound.arguments
+    raise AssertionError(f"{lesson} shows no {kind}")
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"temperature": ["Home"]},
+        {"temperature": ["End"], "top-p": ["PageDown", "PageDown", "ArrowLeft"]},
+        {"temperature": ["PageDown", "ArrowLeft", "ArrowLeft"], "top-p": ["Home"]},
+        {"temperature": ["Home", "PageUp", "ArrowRight"], "top-p": ["End", "PageDown"]},
+    ],
+    ids=str,
+)
+def test_step3_bars_follow_the_keyboard(open_panel, lm, moves, tmp_path):
+    panel = open_panel(*STEP3)
+    for name, keys in moves.items():
+        before = value(panel, name)
+        press(panel, name, *keys)
+        expect(slider(panel, name)).to_be_focused()
+        assert value(panel, name) != before
+    temperature, top_p = value(panel, "temperature"), value(panel, "top-p")
+    logits = last_logits(lm, encode(lm, arguments(*STEP3)["prompt"]))
+    view = next_tokens(lm, logits, temperature, top_p)
+    expect(says(panel)).to_have_text(
+        f"nucleus: {view.nucleus_size} of {len(logits)} tokens, "
+        f"together {view.nucleus_mass:.3f} of the probability"
+    )
+    shown = picture(panel)
+    assert shown["ticks"] == [visible(token) for token in view.tokens]
+    figures = [text for text in shown["texts"] if re.fullmatch(r"\d\.\d{3}", text)]
+    assert figures == [f"{p:.3f}" for p in view.probs]
+    bars = [shown["bars"][f"bar-{i}"] for i in range(len(view.probs))]
+    widths = [bar["width"] / bars[0]["width"] for bar in bars]
+    assert widths == pytest.approx([p / view.probs[0] for p in view.probs], abs=1e-3)
+    assert [bar["fill"] == BLUE for bar in bars] == view.kept
+    assert ("nucleus ends here" in shown["texts"]) == (not all(view.kept))
+    panel.screenshot(path=tmp_path / "step3.png")
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"span": ["Home"], "temperature": ["Home"]},
+        {"span": ["End"], "temperature": ["PageUp", "ArrowRight"]},
+        {"span": ["ArrowLeft", "ArrowLeft"], "top-p": ["PageDown", "ArrowLeft"]},
+    ],
+    ids=str,
+)
+def test_step6_plot_and_figures_follow_the_keyboard(open_panel, lm, moves, tmp_path):
+    panel = open_panel(*STEP6)
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    given = arguments(*STEP6)
+    run = medusa_tiny(
+        lm,
+        given["prompt"],
+        given["max_new_tokens"],
+        span=int(value(panel, "span")),
+        temperature=value(panel, "temperature"),
+        top_p=value(panel, "top-p"),
+        seed=given["seed"],
+    )
+    words = widgets.LoopsPanel.words(None, run)
+    expect(says(panel)).to_have_text(words)
+    assert f"{run.model_passes} model passes" in words
+    shown = picture(panel)
+    assert f"α = {acceptance_rate(run.loops):.2f} " in " ".join(shown["texts"])
+    counts = {
+        "accepted": [loop.accepted for loop in run.loops],
+        "corrected": [loop.evaluated - loop.accepted for loop in run.loops],
+        "unused": [loop.unused for loop in run.loops],
+    }
+    whole = sum(shown["bars"][f"{kind}-0"]["height"] for kind in counts)
+    token = whole / len(run.loops[0].branch)
+    for kind, wanted in counts.items():
+        heights = [shown["bars"][f"{kind}-{i}"]["height"] / token for i in range(len(run.loops))]
+        assert heights == pytest.approx(wanted, abs=0.01), kind
+    assert f"accepted-{len(run.loops)}" not in shown["bars"]
+    panel.screenshot(path=tmp_path / "step6.png")
+
+
+def set_demo(panel, prompt, **keys):
+    """Fill the prompt and move the sliders of STEP7's panel → the Cfg that they show."""
+    panel.get_by_label("prompt", exact=True).fill(prompt)
+    for name, pressed in keys.items():
+        press(panel, name.replace("_", "-").replace("new-", "new "), *pressed)
+    return Cfg(
+        TEMPERATURE=value(panel, "temperature"),
+        TOP_P=value(panel, "top-p"),
+        SPAN=int(value(panel, "span")),
+        MAX_NEW_TOKENS=int(value(panel, "new tokens")),
+        SEED=int(panel.get_by_label("seed").input_value()),
+    )
+
+
+def button(panel, name):
+    return panel.get_by_role("button", name=name, exact=True)
+
+
+def run_demo(panel):
+    button(panel, "Run").click()
+
+
+def assert_demo_shows(panel, lm, prompt, cfg):
+    """Both texts token by token with their sources, and the figures, are the library's."""
+    result = compare(lm, prompt, cfg)
+    runs = {"greedy": result.greedy, "Medusa-tiny": result.medusa}
+    for column, (name, run) in enumerate(runs.items()):
+        text = panel.locator(f'[data-run="{name}"]')
+        expect(text.locator("b")).to_have_text(prompt)
+        marks = text.locator(".token")
+        pairs = zip(token_texts(lm, run.new_ids), run.sources, strict=True)
+        wanted = [token.replace("\n", "⏎") + MARKS[source][0] for token, source in pairs]
+        expect(marks).to_have_text(wanted)
+        assert [mark.replace("\n", "") for mark in marks.all_text_contents()] == wanted
+        sources = marks.evaluate_all("marks => marks.map(mark => mark.dataset.source)")
+        assert sources == run.sources
+        for metric in ("draft_passes", "model_passes", "new_tokens"):
+            cell = panel.locator(f'[data-metric="{metric}"]').nth(column)
+            expect(cell).to_have_text(str(metrics(run)[metric]))
+    expect(says(panel)).to_have_text("identical: yes")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "keys"),
+    [
+        ("Once upon a time", {"temperature": ["PageDown"], "span": ["ArrowRight"]}),
+        (EVIL, {"top_p": ["PageDown"], "new_tokens": ["PageDown", "ArrowRight"]}),
+    ],
+    ids=["plain", "html"],
+)
+def test_step7_marks_each_token_with_its_source(open_panel, lm, prompt, keys, tmp_path):
+    panel = open_panel(*STEP7)
+    cfg = set_demo(panel, prompt, **keys)
+    run_demo(panel)
+    assert_demo_shows(panel, lm, prompt, cfg)
+    expect(panel.locator("img")).to_have_count(0)
+    assert panel.page.title() != "rendered"
+    panel.screenshot(path=tmp_path / "step7.png")
+
+
+def long_run(panel):
+    """Start a run of many passes; return once it is on its way."""
+    set_demo(panel, "Once upon a time", temperature=["End"], span=["End"], new_tokens=["End"])
+    run_demo(panel)
+    expect(button(panel, "Cancel")).to_be_enabled()
+
+
+def test_step7_cancel_stops_and_leaves_the_panel_usable(open_panel, lm, tmp_path):
+    panel = open_panel(*STEP7)
+    long_run(panel)
+    button(panel, "Cancel").click()
+    expect(panel.get_by_role("status")).to_contain_text("cancelled", timeout=10_000)
+    expect(button(panel, "Cancel")).to_be_disabled()
+    panel.screenshot(path=tmp_path / "cancelled.png")
+    cfg = set_demo(panel, "The king", new_tokens=["Home", "PageUp"], span=["Home", "ArrowRight"])
+    run_demo(panel)
+    assert_demo_shows(panel, lm, "The king", cfg)
+    expect(panel.get_by_role("status")).to_have_count(0)
+
+
+def test_step7_a_newer_value_overtakes(open_panel, lm):
+    panel = open_panel(*STEP7)
+    long_run(panel)
+    cfg = set_demo(panel, "Once upon a time", new_tokens=["Home", "PageUp"], span=["Home"])
+    assert_demo_shows(panel, lm, "Once upon a time", cfg)
+    expect(panel.get_by_role("status")).to_have_count(0)
+
+
+def test_step7_bad_input_is_named_and_the_panel_goes_on(open_panel, lm):
+    panel = open_panel(*STEP7)
+    set_demo(panel, "", new_tokens=["Home", "PageUp"])
+    run_demo(panel)
+    expect(panel.get_by_role("alert")).to_contain_text("prompt must be")
+    cfg = set_demo(panel, "The old witch")
+    run_demo(panel)
+    assert_demo_shows(panel, lm, "The old witch", cfg)
+    expect(panel.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("which", [STEP3, STEP6, STEP7], ids=lambda which: which[0])
+def test_each_page_is_sound(open_panel, which):
+    """Each slider has a name, no two elements share an id, the console holds no error of ours."""
+    panel = open_panel(*which)
+    for handle in panel.get_by_role("slider").all():
+        assert handle.get_attribute("aria-label") in {"temperature", "top-p", "span", "new tokens"}
+    ids = panel.page.evaluate("[...document.querySelectorAll('.medusa-panel [id]')].map(e => e.id)")
+    assert len(set(ids)) == len(ids)
+    expect(panel.page.locator(".jp-RenderedText[data-mime-type$=stderr]")).to_have_count(0)
+    assert panel.page.errors == []

@@ -1,0 +1,303 @@
+"""Each check passes its solution and names the mistake of typical wrong answers."""
+
+import ast
+import inspect
+import itertools
+import math
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from medusa_lib import append_token, decode, encode, exercises, greedy_next, last_logits
+from medusa_lib.lessons import CORRECT, NOT_ATTEMPTED
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+CHECKS = dict(inspect.getmembers(exercises, inspect.isfunction))
+CHECKS = {name: f for name, f in CHECKS.items() if name.startswith("check_")}
+
+
+def second_best(lm, ids):
+    return int(torch.topk(last_logits(lm, ids), 2).indices[1])
+
+
+def write(lm, text, n):
+    ids = encode(lm, text)
+    for _ in range(n):
+        ids = append_token(ids, greedy_next(lm, ids))
+    return decode(lm, ids)
+
+
+def same_token(lm, text, n):
+    token = greedy_next(lm, encode(lm, text))
+    return text + n * decode(lm, [token])
+
+
+def softmax(logits, temperature):
+    weights = [math.exp(z / temperature) for z in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def running(probs):
+    return list(itertools.accumulate(sorted(probs, reverse=True)))
+
+
+def nucleus(probs, top_p):
+    return 1 + sum(total < top_p for total in running(probs))
+
+
+def count(branch, greedy):
+    pairs = zip(branch, greedy, strict=True)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def passes(span, accepted):
+    return span + min(accepted + 1, span)
+
+
+def alpha(loops):
+    return sum(a for _, a in loops) / sum(min(a + 1, d) for d, a in loops)
+
+
+def mean_alpha(loops):
+    return sum(a / min(a + 1, d) for d, a in loops) / len(loops)
+
+
+# Check → (a right answer, {a wrong answer: a part of the sentence that it must get}).
+CASES = {
+    "check_second_best": (
+        second_best,
+        {
+            greedy_next: "that is the most probable token",
+            (lambda lm, ids: float(torch.topk(last_logits(lm, ids), 2)[0][1])): "not its logit",
+            (lambda lm, ids: torch.topk(last_logits(lm, ids), 2).indices): "that is a list",
+            (lambda lm, ids: decode(lm, [second_best(lm, ids)])): "that is a str",
+            (lambda lm, ids: int(last_logits(lm, ids).argmin())): "the second best is token",
+        },
+    ),
+    "check_write_greedily": (
+        write,
+        {
+            (lambda lm, text, n: write(lm, text, n)[len(text) :]): "only the new part",
+            (lambda lm, text, n: write(lm, text, n + 1)): "2 new tokens; 1 were asked for",
+            (lambda lm, text, n: write(lm, text, max(1, n - 1))): "2 new tokens; 3 were asked",
+            same_token: "the same token every time",
+            (lambda lm, text, n: encode(lm, text)): "a str, not a Tensor",
+            (lambda lm, text, n: text): "keep its result",
+        },
+    ),
+    "check_softmax_by_hand": (
+        softmax,
+        {
+            (lambda logits, t: softmax(logits, 1 / t)): "divide by it",
+            (lambda logits, t: softmax(logits, 1)): "the temperature made no difference",
+            (lambda logits, t: [math.exp(z / t) for z in logits]): "divide by their sum last",
+            (lambda logits, t: softmax(logits, t)[0]): "return a list of 3 probabilities",
+            (lambda logits, t: [z / sum(logits) for z in logits]): "the first is 0.665",
+        },
+    ),
+    "check_standard_nucleus": (
+        nucleus,
+        {
+            (lambda probs, p: max(1, nucleus(probs, p) - 1)): "one too few",
+            (
+                lambda probs, p: 1 + sum(total < p for total in itertools.accumulate(probs))
+            ): "sort them, most probable first",
+            (lambda probs, p: sorted(probs, reverse=True)[: nucleus(probs, p)]): "how many tokens",
+            (lambda probs, p: len(probs)): "reaching top_p exactly is enough",
+        },
+    ),
+    "check_branch_probability": (
+        math.prod,
+        {
+            sum: "that is the sum",
+            (lambda probs: sum(probs) / len(probs)): "that is the mean",
+            (lambda probs: probs[-1]): "that is the last step alone",
+            (lambda probs: probs): "return one number",
+            min: "it is 0.0500, yours was 0.2",
+        },
+    ),
+    "check_count_accepted": (
+        count,
+        {
+            (lambda b, g: sum(map(int.__eq__, b, g))): "stop at the mismatch",
+            (lambda b, g: min(count(b, g) + 1, len(b))): "one too many",
+            (lambda b, g: b[: count(b, g)]): "an int, not the tokens",
+            (lambda b, g: len(b)): "it is 0, yours was 3",
+        },
+    ),
+    "check_emitted": (
+        lambda b, g: g[: count(b, g) + 1],
+        {
+            (lambda b, g: b[: count(b, g)]): "the correction is missing",
+            (lambda b, g: b[: count(b, g) + 1]): "emits the rejected draft",
+            (lambda b, g: g): "stop after the correction",
+            (lambda b, g: b): "that is the whole branch",
+            count: "yours was 3",
+        },
+    ),
+    "check_loop_passes": (
+        passes,
+        {
+            (lambda span, accepted: min(accepted + 1, span)): "verifying only",
+            (lambda span, accepted: span): "drafting only",
+            (lambda span, accepted: span + accepted): "the rejected token was evaluated too",
+            (lambda span, accepted: span + accepted + 1): "no rejected one to pay for",
+            (lambda span, accepted: 2 * span): "stops at the first mismatch",
+            (lambda span, accepted: 0): "it is 8, yours was 0",
+        },
+    ),
+    "check_alpha": (
+        alpha,
+        {
+            (lambda loops: sum(a for _, a in loops) / sum(d for d, _ in loops)): "÷ drafted",
+            (
+                lambda loops: sum(a for _, a in loops) / sum(a + 1 for _, a in loops)
+            ): "a fully accepted branch has no rejected token",
+            mean_alpha: "that is the mean of each loop's α",
+            (lambda loops: loops): "return one number",
+            (lambda loops: 1 / alpha(loops)): "it is 0.333, yours was 3.0",
+        },
+    ),
+}
+WRONG = [
+    pytest.param(name, attempt, said, id=f"{name}-{said.replace(' ', '-')}")
+    for name, (_, wrong) in CASES.items()
+    for attempt, said in wrong.items()
+]
+each_check = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.fixture
+def ask(lm):
+    """A function: check's name and an attempt → what the check says."""
+
+    def asking(name, attempt):
+        check = CHECKS[name]
+        return check(attempt, lm) if "lm" in inspect.signature(check).parameters else check(attempt)
+
+    return asking
+
+
+def test_every_check_has_cases_here():
+    assert set(CHECKS) == set(CASES)
+    assert all(len(wrong) >= 3 for _, wrong in CASES.values())
+
+
+@each_check
+def test_the_solution_passes(ask, name):
+    assert ask(name, CASES[name][0]) == CORRECT
+
+
+@each_check
+def test_a_stub_is_not_attempted(ask, name):
+    assert ask(name, lambda *_: ...) == NOT_ATTEMPTED
+
+
+@pytest.mark.parametrize(("name", "attempt", "said"), WRONG)
+def test_a_wrong_answer_gets_the_sentence_that_names_the_mistake(ask, name, attempt, said):
+    answer = ask(name, attempt)
+    assert answer.startswith("not yet: ")
+    assert said in answer
+    assert "\n" not in answer
+
+
+@each_check
+def test_an_attempt_that_raises_is_reported(ask, name):
+    answer = ask(name, lambda *_: [].pop())
+    assert answer == "not yet: your code raised IndexError: pop from empty list"
+    assert "your code raised TypeError" in ask(name, lambda: 1)
+
+
+@each_check
+def test_a_missing_return_is_named(ask, name):
+    assert ask(name, lambda *_: None) == (
+        "not yet: your function returned None: is a `return` missing?"
+    )
+
+
+@each_check
+@pytest.mark.parametrize(
+    "answer",
+    [object(), "text", [], [None], [["a"]], {}, 1j, math.nan, True, torch.ones(2, 2)],
+    ids=repr,
+)
+def test_answers_of_any_kind_get_a_sentence(ask, name, answer):
+    assert re.match("not yet: .{10,}", ask(name, lambda *_: answer))
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"check_write_greedily"}))
+def test_a_tensor_is_as_good_as_a_number_or_a_list(ask, name):
+    assert ask(name, lambda *given: torch.tensor(CASES[name][0](*given))) == CORRECT
+
+
+@each_check
+def test_an_attempt_may_change_its_arguments(ask, name):
+    """The lists that a check passes are copies: a later case never sees a learner's changes."""
+
+    def careless(*given):
+        answer = CASES[name][0](*given)
+        for value in given:
+            if isinstance(value, list):
+                value.clear()
+        return answer
+
+    assert ask(name, careless) == CORRECT
+
+
+def cells(path, kind):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == kind]
+
+
+def folded_solutions(path):
+    """The ```python blocks within <details> of a notebook's Markdown."""
+    folds = re.findall(r"<details>.*?</details>", "\n".join(cells(path, "markdown")), re.S)
+    return [code for fold in folds for code in re.findall(r"```python\n(.*?)```", fold, re.S)]
+
+
+def first_function(code):
+    names = [node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    return names[0] if names else None
+
+
+def stubs(path):
+    """Function's name → the call of its check, for each cell with a stub that returns `...`."""
+    found = {}
+    for code in cells(path, "code"):
+        call = re.search(r"^print\((check_\w+\(.*\))\)$", code, re.M)
+        if call and re.search(r"^    return \.\.\.$", code, re.M):
+            found[first_function(code)] = call[1]
+    return found
+
+
+def imports(path):
+    """The import statements of all code cells, as one piece of source."""
+    nodes = [node for code in cells(path, "code") for node in ast.parse(code).body]
+    wanted = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, wanted))
+
+
+SOLUTIONS = [
+    pytest.param(path, code, id=f"{path.stem}-{first_function(code)}")
+    for path in sorted(FOLDER.glob("*.ipynb"))
+    for code in folded_solutions(path)
+    if first_function(code)
+]
+
+
+@pytest.mark.parametrize(("path", "code"), SOLUTIONS)
+def test_the_solution_that_a_lesson_folds_away_passes(path, code, lm):
+    call = stubs(path)[first_function(code)]
+    names = {"lm": lm}
+    exec(imports(path) + "\n" + code, names)
+    assert eval(call, names) == CORRECT
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_stub_has_a_folded_solution(path):
+    assert {first_function(code) for code in folded_solutions(path)} >= set(stubs(path))
+    uses = re.findall(r"^print\(check_\w+\(", "\n".join(cells(path, "code")), re.M)
+    assert len(uses) == len(stubs(path))
