@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from medusa_lib.demo import LABELS, metrics_rows
@@ -203,7 +204,8 @@ def figure_html(
     figure, buffer = Figure(figsize=size, layout="constrained"), io.StringIO()
     with _drawing, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medusa"}):
         draw(figure.subplots())
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(NO_METADATA))
+        # Not savefig, which draws everything twice: a slider waits for this.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(NO_METADATA))
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would style the whole page

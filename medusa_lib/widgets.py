@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from medusa_lib.config import SHIPPED_MODEL, Cfg
 from medusa_lib.demo import PROMPT, Comparison, compare
 from medusa_lib.device import make_generator
+from medusa_lib.drafter import propose_branch
 from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
 from medusa_lib.model import LM, load_lm
 from medusa_lib.plots import (
@@ -35,7 +36,6 @@ from medusa_lib.records import (
 )
 from medusa_lib.utilities import encode, last_logits
 from medusa_lib.views import (
-    DraftedBranch,
     NextTokens,
     chips_html,
     drafted_branch,
@@ -44,6 +44,7 @@ from medusa_lib.views import (
     metrics_html,
     next_tokens,
     run_html,
+    token_texts,
     verdicts,
     verdicts_html,
 )
@@ -263,9 +264,8 @@ class SamplingPanel(Panel):
     ) -> None:
         self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
         self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
-        self.standard = w.Checkbox(
-            value=False, description="standard rule: keep the crossing token"
-        )
+        rule = "standard rule: keep the token that crosses top-p"
+        self.standard = w.Checkbox(value=False, description=rule, layout=w.Layout(width="auto"))
         super().__init__([self.temperature, self.top_p, self.standard], height="360px")
         observe(self.update, self.temperature, self.top_p, self.standard)
         self.update()
@@ -347,14 +347,14 @@ class BranchPanel(KnobsPanel):
         super().__init__(lm, prompt, seed, self.again, height="360px")
         self.again.on_click(self.next_seed)
         self.update()
-        first = "".join(self.draft(seed).tokens)
+        first = "".join(token_texts(lm, self.draft(seed)))
         self.says = (
             f"Panel: sliders over drafted branches. With seed {seed} the branch is {first!r}"
         )
 
-    def draft(self, seed: int) -> DraftedBranch:
-        """The branch drafted with this seed at the sliders' values."""
-        return drafted_branch(self.lm, self.ids, *self.knobs, seed)
+    def draft(self, seed: int) -> list[int]:
+        """The branch drafted with this seed at the sliders' values: span passes."""
+        return propose_branch(self.lm, self.ids, *self.knobs, generator=make_generator(seed))
 
     def next_seed(self, _button: object = None) -> None:
         """Draft again from the next seeds."""
@@ -363,16 +363,17 @@ class BranchPanel(KnobsPanel):
 
     def picture(self) -> str:
         """HTML: one line per branch, then the first branch's probabilities."""
-        drafts = {s: self.draft(s) for s in range(self.seed, self.seed + self.branches)}
+        first = drafted_branch(self.lm, self.ids, *self.knobs, self.seed)
+        others = range(self.seed + 1, self.seed + self.branches)
+        drafts = {s: token_texts(self.lm, self.draft(s)) for s in others}
         lines = "".join(
             f'<li class="branch" data-seed="{s}">seed {s}: '
             + " ".join(
-                f'<code style="{CODE_STYLE}">{html.escape(visible(t))}</code>' for t in draft.tokens
+                f'<code style="{CODE_STYLE}">{html.escape(visible(t))}</code>' for t in tokens
             )
             + "</li>"
-            for s, draft in drafts.items()
+            for s, tokens in {self.seed: first.tokens, **drafts}.items()
         )
-        first = drafts[self.seed]
         label = f"seed {self.seed}: " + ", ".join(f"{p:.2f}" for p in first.probs)
         bars = self.figure(lambda ax: plot_branch(first.tokens, first.probs, ax), (6.4, 2.6), label)
         return f"<ul>{lines}</ul>{bars}"

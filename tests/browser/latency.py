@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lab
 import nbformat
+from playwright.sync_api import TimeoutError as NothingChangedError
 from playwright.sync_api import expect
 
 STEPS = {2: "TokensPanel", 3: "SamplingPanel", 4: "BranchPanel", 5: "AcceptPanel", 7: "DemoPanel"}
@@ -19,7 +20,8 @@ MOVES = (
     [("temperature", "ArrowRight")] * 8
     + [("top-p", "ArrowLeft")] * 8
     + [("span", "ArrowRight")] * 5
-    + [("span", "ArrowLeft")] * 4
+    + [("span", "ArrowLeft")] * 7
+    + [("span", "ArrowRight")] * 7
 )
 # From the key press until the first frame after the view has changed.
 WATCH = """panel => {
@@ -46,30 +48,32 @@ def write_notebook(path):
 
 
 def press_and_wait(panel, press):
-    """Press; wait for the picture → milliseconds between."""
+    """Press; wait for the picture. A move may leave the picture as it is: then nothing counts."""
     count = panel.evaluate("panel => panel.times.length")
     press()
-    panel.page.wait_for_function(
-        "([panel, count]) => panel.times.length > count", arg=[panel.element_handle(), count]
-    )
-    return panel.evaluate("panel => panel.times.at(-1)")
+    with contextlib.suppress(NothingChangedError):
+        panel.page.wait_for_function(
+            "([panel, count]) => panel.times.length > count",
+            arg=[panel.element_handle(), count],
+            timeout=3000,
+        )
 
 
 def moves_of(panel):
-    """The latencies of one panel, in milliseconds, after one move that does not count."""
+    """The latencies of one panel, in milliseconds, after the first, which does not count."""
     panel.evaluate(WATCH)
     if not panel.get_by_role("slider").count():
         box = panel.get_by_role("textbox")
-        return [press_and_wait(panel, lambda key=key: box.press(key)) for key in TEXT][1:]
+        for key in TEXT:
+            press_and_wait(panel, lambda key=key: box.press(key))
     names = {handle.get_attribute("aria-label") for handle in panel.get_by_role("slider").all()}
     moves = [move for move in MOVES if move[0] in names]
     moves += moves[: max(0, 21 - len(moves))]
-    times = []
     for name, key in moves:
         handle = lab.slider(panel, name)
         handle.focus()
-        times.append(press_and_wait(panel, lambda handle=handle, key=key: handle.press(key)))
-    return times[1:]
+        press_and_wait(panel, lambda handle=handle, key=key: handle.press(key))
+    return panel.evaluate("panel => panel.times")[1:]
 
 
 def cancels_of(panel, times=5):
