@@ -3,10 +3,10 @@ from collections import Counter
 import bad_values as bad
 import pytest
 import torch
-from conftest import EOS as EOS_TEXT
-from conftest import LETTERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import EOS as EOS_TEXT
+from tiny_models import LETTERS
 
 import medusa_lib.loops as stage
 from medusa_lib import (

@@ -3,9 +3,9 @@ import re
 import bad_values as bad
 import pytest
 import torch
-from conftest import CONTEXT, LETTERS, small_gpt2, small_tokenizer
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from tiny_models import CONTEXT, LETTERS, small_gpt2, small_tokenizer
 
 import medusa_lib.model as stage
 from medusa_lib import (

@@ -3,9 +3,9 @@ import math
 import bad_values as bad
 import pytest
 import torch
-from conftest import EOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import EOS
 
 from medusa_lib import append_token, decode, encode, greedy_next, last_logits
 

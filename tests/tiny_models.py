@@ -1,0 +1,58 @@
+"""Tiny random models of two architectures, over a vocabulary of letters."""
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+EOS, UNKNOWN, LETTERS = "<|endoftext|>", "<unk>", "abcdefghij ."
+CONTEXT = 40
+
+
+def small_tokenizer(*, eos=True):
+    """One token a character. EOS is 0, unknown 1, "a" 2; without EOS all are one less."""
+    texts = [*([EOS] if eos else []), UNKNOWN, *LETTERS]
+    raw = Tokenizer(models.WordLevel({t: i for i, t in enumerate(texts)}, unk_token=UNKNOWN))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    raw.decoder = decoders.Fuse()
+    named = {"unk_token": UNKNOWN, **({"eos_token": EOS} if eos else {})}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=CONTEXT, **named)
+
+
+def small_gpt2(vocab_size):
+    """A random GPT-2, wide enough in its weights that its tokens vary."""
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=CONTEXT,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.2,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def small_llama(vocab_size):
+    """A random Llama of the same size."""
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=CONTEXT,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.2,
+    )
+    return LlamaForCausalLM(config)
