@@ -143,7 +143,8 @@ def plot_branch(tokens: Sequence[str], probs: Sequence[float], ax: Axes | None =
     places = np.arange(len(tokens))
     ax.bar(places, probs, color=BLUE, width=0.6)
     for x, p in zip(places, probs, strict=True):
-        ax.text(x, p, f"{p:.2f}", ha="center", va="bottom", fontsize=8)
+        share = f"{p:.2f}" if p >= 0.005 else "<0.01"
+        ax.text(x, p, share, ha="center", va="bottom", fontsize=8)
     labels = [f"{i + 1}\n{_label(token)}" for i, token in enumerate(tokens)]
     ax.set_xticks(places, labels)
     ax.set(ylim=(0, 1.12), ylabel="drafter's probability", xlabel="position in the branch, token")

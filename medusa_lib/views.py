@@ -137,7 +137,7 @@ def chips_html(lm: LM, text: str) -> str:
     chips = "".join(
         f'<span class="chip" data-id="{i}" style="display:inline-block;margin:2px;padding:2px 5px;'
         f"border:1px solid #777;border-radius:4px;background:{CHIP_COLOURS[n % 4]};color:#000;"
-        f'text-align:center;font-family:monospace">{html.escape(visible(token))}'
+        f'text-align:center;line-height:1.4;font-family:monospace">{html.escape(visible(token))}'
         f'<br><small style="color:#444">{i}</small></span>'
         for n, (i, token) in enumerate(zip(ids, token_texts(lm, ids), strict=True))
     )
@@ -147,10 +147,11 @@ def chips_html(lm: LM, text: str) -> str:
 def mark_html(text: str, kind: str) -> str:
     """One token as marked text: colour, underline and a sign say where it came from."""
     sign, colour, line = MARKS[kind]
-    shown = html.escape(text).replace("\n", "⏎<br>")
+    shown = html.escape(text.replace("\n", "⏎"))
     return (
         f'<span class="token" data-source="{kind}" title="{kind}" style="background:{colour};'
         f'color:#000;border-bottom:{line};white-space:pre-wrap">{shown}<sup>{sign}</sup></span>'
+        + ("<br>" if "\n" in text else "")
     )
 
 
@@ -177,7 +178,7 @@ def verdicts_html(rows: Sequence[tuple[str, str, str]]) -> str:
         for i, (draft, greedy, kind) in enumerate(rows)
     )
     head = "".join(f"<th scope='col'>{h}</th>" for h in ("position", "draft", "greedy", "verdict"))
-    style = "border-spacing:14px 4px"
+    style = "border-spacing:14px 4px;line-height:1.5"
     return f'<table class="verdicts" style="{style}"><tr>{head}</tr>{cells}</table>'
 
 
@@ -191,17 +192,29 @@ def metrics_html(runs: dict[str, Generation]) -> str:
     )
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in runs)
     head = f"<tr><td></td>{head}</tr>"
-    return f'<table class="metrics" style="border-spacing:14px 2px">{head}{rows}</table>'
+    style = "border-spacing:14px 2px;line-height:1.5"
+    return f'<table class="metrics" style="{style}">{head}{rows}</table>'
 
 
 def figure_html(
-    draw: Callable[[Axes], object], size: tuple[float, float], label: str, prefix: str = ""
+    draw: Callable[[Axes], object],
+    size: tuple[float, float],
+    label: str,
+    prefix: str = "",
+    margins: tuple[float, float, float, float] | None = None,
 ) -> str:
     """A plot as SVG text with a label for those who do not see it. size: inches.
 
     prefix: put before each id within, so that the pictures of one page do not share ids.
+    margins: left, bottom, right, top in inches; None has them measured, which takes as long
+    as the drawing.
     """
-    figure, buffer = Figure(figsize=size, layout="constrained"), io.StringIO()
+    figure, buffer = Figure(figsize=size), io.StringIO()
+    if margins is None:
+        figure.set_layout_engine("constrained")
+    else:
+        (left, bottom, right, top), (wide, high) = margins, size
+        figure.subplots_adjust(left / wide, bottom / high, 1 - right / wide, 1 - top / high)
     with _drawing, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medusa"}):
         draw(figure.subplots())
         # Not savefig, which draws everything twice: a slider waits for this.

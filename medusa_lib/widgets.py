@@ -165,16 +165,25 @@ class Panel(w.VBox):
         self.message.value = _message(text, "status", "#0072B2") if text else ""
 
     def figure(
-        self, draw: Callable[[Axes], object], size: tuple[float, float], label: str, name: str = ""
+        self,
+        draw: Callable[[Axes], object],
+        size: tuple[float, float],
+        label: str,
+        name: str = "",
+        margins: tuple[float, float, float, float] | None = None,
     ) -> str:
         """A plot as SVG whose ids are this panel's own. name: to tell two plots apart."""
-        return figure_html(draw, size, label, prefix=f"panel{self.number}{name}-")
+        return figure_html(draw, size, label, f"panel{self.number}{name}-", margins)
 
     def bars(self, view: NextTokens, label: str) -> str:
         """The next-token bars as SVG."""
-        size = (6.4, 0.27 * len(view.tokens) + 1)
+        size = (6.4, 0.27 * len(view.tokens) + 0.7)
+        longest = max(10, *(len(visible(token)) for token in view.tokens))
         return self.figure(
-            lambda ax: plot_next_tokens(view.tokens, view.probs, view.kept, ax), size, label
+            lambda ax: plot_next_tokens(view.tokens, view.probs, view.kept, ax),
+            size,
+            label,
+            margins=(0.4 + 0.09 * longest, 0.55, 0.1, 0.1),
         )
 
 
@@ -336,7 +345,8 @@ def progress_bar(name: str, most: int) -> w.IntProgress:
 
 def again_button() -> w.Button:
     """Draft anew at the same settings."""
-    return w.Button(description="Draft again", tooltip="Draft with the next seed")
+    layout = {"margin": "2px 2px 2px 108px"}  # below the sliders, not below their names
+    return w.Button(description="Draft again", tooltip="Draft with the next seed", layout=layout)
 
 
 class BranchPanel(KnobsPanel):
@@ -375,7 +385,12 @@ class BranchPanel(KnobsPanel):
             for s, tokens in {self.seed: first.tokens, **drafts}.items()
         )
         label = f"seed {self.seed}: " + ", ".join(f"{p:.2f}" for p in first.probs)
-        bars = self.figure(lambda ax: plot_branch(first.tokens, first.probs, ax), (6.4, 2.6), label)
+        bars = self.figure(
+            lambda ax: plot_branch(first.tokens, first.probs, ax),
+            (6.4, 2.6),
+            label,
+            margins=(0.7, 0.75, 0.1, 0.1),
+        )
         return f"<ul>{lines}</ul>{bars}"
 
 

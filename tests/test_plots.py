@@ -169,10 +169,10 @@ def test_lengths_that_differ_are_refused(ax):
 
 
 def test_branch_bars_and_labels(ax):
-    plot_branch([" the", "a"], [0.6, 0.25], ax)
-    assert [bar.get_height() for bar in ax.patches] == [0.6, 0.25]
-    assert texts(ax) == ["0.60", "0.25"]
-    assert ticks(ax.xaxis) == ["1\n·the", "2\na"]
+    plot_branch([" the", "a", "b"], [0.6, 0.25, 0.001], ax)
+    assert [bar.get_height() for bar in ax.patches] == [0.6, 0.25, 0.001]
+    assert texts(ax) == ["0.60", "0.25", "<0.01"]
+    assert ticks(ax.xaxis) == ["1\n·the", "2\na", "3\nb"]
 
 
 def test_acceptance_bars_are_the_records(ax):

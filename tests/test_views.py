@@ -183,6 +183,10 @@ def test_html_in_prompt_and_tokens_is_text_in_a_run(lm):
     assert re.sub("[✓✗]", "", page.text) == EVIL + EVIL
 
 
+def test_a_line_end_is_marked_before_it_breaks():
+    assert mark_html("\n", "accepted").endswith("⏎<sup>✓</sup></span><br>")
+
+
 @pytest.mark.parametrize("text", [EVIL, "a\nb", "</span>", "&lt;", "'\""])
 @pytest.mark.parametrize("kind", MARKS)
 def test_a_mark_shows_its_text_and_kind(kind, text):
@@ -219,8 +223,8 @@ def test_a_run_marks_each_token_with_its_source(lm):
         marks = page.all("class", "token")
         assert [mark["data-source"] for mark in marks] == run.sources
         assert len(marks) == len(run.new_ids)
-        shown = re.sub("[✓✗]", "", page.text).replace("⏎", "")
-        assert shown == run.text.replace("\n", "")
+        shown = re.sub("[✓✗]", "", page.text)
+        assert shown == run.text.replace("\n", "⏎")
 
 
 def test_metrics_are_the_runs(lm):
@@ -277,6 +281,18 @@ def test_figures_are_labelled_svg_and_their_texts_are_text():
     names = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert names <= {"svg", "g", "defs", "path", "use", "text", "clipPath", "rect", "pattern"}
     assert html.escape("'") in svg.partition(">")[0]
+
+
+def axes_of(svg):
+    """The corners of the axes' white ground: x and y from, x and y to, in points."""
+    path = re.search(r'id="patch_2">\s*<path d="([^"]*)"', svg)[1]
+    points = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)]
+    return *map(min, zip(*points, strict=True)), *map(max, zip(*points, strict=True))
+
+
+def test_margins_in_inches_are_kept():
+    svg = figure_html(draw_evil, (6, 2), "x", margins=(2, 0.5, 0.25, 0.125))
+    assert axes_of(svg) == pytest.approx((2 * 72, 0.125 * 72, 5.75 * 72, 1.5 * 72))
 
 
 def test_a_figure_is_the_same_each_time():
