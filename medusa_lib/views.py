@@ -137,7 +137,7 @@ def chips_html(lm: LM, text: str) -> str:
     chips = "".join(
         f'<span class="chip" data-id="{i}" style="display:inline-block;margin:2px;padding:2px 5px;'
         f"border:1px solid #777;border-radius:4px;background:{CHIP_COLOURS[n % 4]};color:#000;"
-        f'text-align:center;line-height:1.4;font-family:monospace">{html.escape(visible(token))}'
+        f'text-align:center;font-family:monospace">{html.escape(visible(token))}'
         f'<br><small style="color:#444">{i}</small></span>'
         for n, (i, token) in enumerate(zip(ids, token_texts(lm, ids), strict=True))
     )

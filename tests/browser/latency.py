@@ -5,7 +5,9 @@ of STEP7's Cancel. Run it on a machine that does nothing else.
 """
 
 import contextlib
+import signal
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -113,6 +115,7 @@ def report(name, times):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that JupyterLab ends too
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (scratch / "notebooks").mkdir()
