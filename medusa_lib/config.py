@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from medusa_lib.checks import check_bool, check_int, check_seed, check_temperature, check_top_p
 
 SHIPPED_MODEL = "bookworm"
+DRAFT_MODEL = "bookmite"  # much smaller, same tokens: it drafts for the shipped model
+SHIPPED_MODELS = (SHIPPED_MODEL, DRAFT_MODEL)
 MODEL_VARIABLE = "MEDUSA_MODEL"  # environment variable that overrides the shipped model
 
 

@@ -1,14 +1,28 @@
-"""Drafters for the one-pass loop: the model itself, a smaller model, and repeated n-grams."""
+"""The cure, part two: cheap drafters. A repeated n-gram, a smaller model, the model itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
 from medusa_lib.checks import check_int
-from medusa_lib.model import LM
-from medusa_lib.one_pass import Branch, Drafter, State, nucleus_probs, one_pass, roll_back
+from medusa_lib.config import DRAFT_MODEL
+from medusa_lib.model import LM, load_lm
+from medusa_lib.one_pass import Branch, State, one_pass, roll_back
+from medusa_lib.sampling_exactly import draw_from, nucleus_probs
+
+
+class Drafter(Protocol):
+    """Anything that can bet on the next tokens of a state.
+
+    It may also have `observe(state, logits, accepted)`, called after each verification with
+    the logits `[len(branch) + 1, V]`, and an attribute `span`, used where none is asked for.
+    """
+
+    def propose(self, state: State, span: int) -> Branch:
+        """At most `span` tokens to follow `state.ids`; an empty branch is allowed."""
 
 
 class NgramDrafter:
@@ -18,52 +32,84 @@ class NgramDrafter:
     no forward pass. Prompt lookup decoding, Saxena 2023.
     """
 
+    span = 7
+
     def __init__(self, longest: int = 3) -> None:
         self.longest = check_int("longest", longest, 1)
+        self.ids: list[int] = []
+        self.places: dict[tuple[int, ...], int] = {}  # n-gram → where it last ended
 
     def propose(self, state: State, span: int) -> Branch:
         """What followed the last n-gram when it stood there before; empty if it never did."""
-        ids = state.ids
-        for n in range(min(self.longest, len(ids) - 1), 0, -1):
-            tail = ids[-n:]
-            for start in range(len(ids) - n - 1, -1, -1):
-                if ids[start : start + n] == tail:
-                    return Branch(ids[start + n : start + n + span])
+        self.read(state.ids)
+        for n in range(min(self.longest, len(self.ids)), 0, -1):
+            end = self.places.get(tuple(self.ids[-n:]))
+            if end is not None:
+                return Branch(self.ids[end : end + span])
         return Branch()
+
+    def read(self, ids: list[int]) -> None:
+        """Note every n-gram of `ids` that ends before its last token."""
+        if ids[: len(self.ids)] != self.ids:
+            self.ids, self.places = [], {}  # another text
+        for end in range(max(1, len(self.ids)), len(ids)):
+            for n in range(1, min(self.longest, end) + 1):
+                self.places[tuple(ids[end - n : end])] = end
+        self.ids = list(ids)
 
 
 class ModelDrafter:
     """Bets with a language model of its own, token by token, over a cache of its own.
 
     With the verifying model itself as `lm` this is STEP4's drafter with a cache. At
-    temperature 0 it drafts its greedy tokens.
+    temperature 0 it drafts its greedy tokens. sure: it stops drafting after a token to which
+    it gave less than this probability, in [0, 1].
     """
 
+    span = 4
+
     def __init__(
-        self, lm: LM, temperature: float, top_p: float | None, generator: torch.Generator
+        self,
+        lm: LM,
+        temperature: float,
+        top_p: float | None,
+        generator: torch.Generator,
+        sure: float = 0.0,
     ) -> None:
-        self.lm, self.temperature, self.top_p, self.generator = lm, temperature, top_p, generator
+        self.lm, self.temperature, self.top_p = lm, temperature, top_p
+        self.generator, self.sure = generator, sure
         self.own: State | None = None
 
     def propose(self, state: State, span: int) -> Branch:
-        """`span` tokens, each from one pass of the drafting model."""
+        """Up to `span` tokens, each from one pass of the drafting model."""
+        self.catch_up(state.ids)
+        tokens, probs = [], []
+        while len(tokens) < span:
+            logits = one_pass(self.own, [])[-1]
+            token, q = self.pick(logits)
+            tokens.append(token)
+            probs.append(q)
+            self.own.ids.append(token)
+            unsure = self.sure and float(torch.softmax(logits, -1)[token]) < self.sure
+            if unsure or token == self.lm.eos_id:
+                break
+        return Branch(tokens, probs if self.temperature else None, passes=len(tokens))
+
+    def catch_up(self, ids: list[int]) -> None:
+        """Bring the drafting model's own state to `ids`, keeping what its cache shares with it."""
         if self.own is None:
             self.own = State.start(self.lm, [])
-        shared = common_prefix(self.own.ids, state.ids)
+        shared = common_prefix(self.own.ids, ids)
         # At least one token must be fed, to have logits to draft from.
-        roll_back(self.own, min(shared, len(state.ids) - 1))
-        self.own.ids = list(state.ids)
-        tokens, probs = [], []
-        for _ in range(span):
-            logits = one_pass(self.own, [])[-1]
-            if self.temperature == 0:
-                token = int(logits.argmax())
-            else:
-                probs.append(nucleus_probs(logits, self.temperature, self.top_p))
-                token = int(torch.multinomial(probs[-1], 1, generator=self.generator))
-            tokens.append(token)
-            self.own.ids.append(token)
-        return Branch(tokens, probs or None, passes=span)
+        roll_back(self.own, min(shared, len(ids) - 1))
+        self.own.ids = list(ids)
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, torch.Tensor | None]:
+        """Logits `[V]` → (token, the distribution it was drawn from or None if greedy)."""
+        if self.temperature == 0:
+            return int(logits.argmax()), None
+        q = nucleus_probs(logits, self.temperature, self.top_p)
+        return draw_from(q, self.generator), q
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:
@@ -74,16 +120,61 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return length
 
 
+def next_span(span: int, drafted: int, accepted: int, most: int) -> int:
+    """An adaptive span: two more after a wholly accepted branch, one less after a poor one.
+
+    Poor: less than half was accepted. In [1, most]; unchanged if nothing was drafted. The
+    rule of transformers' assisted generation, which takes one off after any rejection.
+    """
+    if drafted == 0:
+        return span
+    if accepted == drafted:
+        return min(most, span + 2)
+    return max(1, span - 1) if 2 * accepted < drafted else span
+
+
+def load_draft_lm(lm: LM, draft: str = DRAFT_MODEL) -> LM:
+    """A draft model for `lm`, loaded from its name or folder, on the same device.
+
+    Raises ModelLoadError if it cannot be loaded, ValueError if its tokens are not those of `lm`.
+    """
+    small = load_lm(draft, lm.device)
+    if small.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
+        raise ValueError(
+            f"draft must be a model with the tokens of {lm.model_id}, got {draft!r} with others"
+        )
+    return small
+
+
+def draft_model(
+    lm: LM, temperature: float, top_p: float | None, generator: torch.Generator
+) -> ModelDrafter:
+    """The shipped draft model for `lm`. Raises ValueError if it does not fit `lm`."""
+    return ModelDrafter(lm.draft, temperature, top_p, generator)
+
+
 DRAFTERS: dict[str, Callable[..., Drafter]] = {
-    "ngram": lambda lm, temperature, top_p, generator: NgramDrafter(),
     "self": ModelDrafter,
+    "ngram": lambda lm, temperature, top_p, generator: NgramDrafter(),
+    "draft_model": draft_model,
 }
 
 
 def make_drafter(
-    name: str, lm: LM, temperature: float, top_p: float | None, generator: torch.Generator
-) -> Drafter:
-    """The drafter of that name for `lm`. Raises ValueError for an unknown name."""
-    if name not in DRAFTERS:
-        raise ValueError(f"drafter must be one of {', '.join(DRAFTERS)}, got {name!r}")
-    return DRAFTERS[name](lm, temperature, top_p, generator)
+    drafter: str | Drafter | None,
+    lm: LM,
+    temperature: float = 0.0,
+    top_p: float | None = 1.0,
+    generator: torch.Generator | None = None,
+) -> Drafter | None:
+    """The drafter of that name for `lm`; a drafter or None as it is.
+
+    Raises ValueError for an unknown name, an object that cannot propose, or a model that the
+    drafter does not fit.
+    """
+    if drafter is None or callable(getattr(drafter, "propose", None)):
+        return drafter
+    if not isinstance(drafter, str) or drafter not in DRAFTERS:
+        known = ", ".join(repr(name) for name in DRAFTERS)
+        raise ValueError(f"drafter must be {known}, None or have propose(), got {drafter!r}")
+    return DRAFTERS[drafter](lm, temperature, top_p, generator)

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.checks import check_text
-from medusa_lib.config import MODEL_VARIABLE, SHIPPED_MODEL, default_model_id
+from medusa_lib.config import MODEL_VARIABLE, SHIPPED_MODEL, SHIPPED_MODELS, default_model_id
 from medusa_lib.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
@@ -49,6 +50,20 @@ class LM:
         """How many token ids the model knows: 0 to vocab_size - 1."""
         return self.model.get_input_embeddings().num_embeddings
 
+    @cached_property
+    def lean(self) -> PreTrainedModel:
+        """A faster twin for passes of a few tokens, made when first asked for: see lean.py."""
+        from medusa_lib.lean import lean_twin  # noqa: PLC0415 - no lesson needs it before BEYOND1
+
+        return lean_twin(self.model)
+
+    @cached_property
+    def draft(self) -> LM:
+        """The shipped draft model, loaded when first asked for: see drafters.py."""
+        from medusa_lib.drafters import load_draft_lm  # noqa: PLC0415 - nor this before BEYOND2
+
+        return load_draft_lm(self)
+
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"
@@ -62,14 +77,14 @@ def check_lm(lm: object) -> LM:
 
 
 def model_source(model_id: str) -> str:
-    """What `from_pretrained` is given: the shipped model's folder for its name, else the id.
+    """What `from_pretrained` is given: a shipped model's folder for its name, else the id.
 
     Raises ValueError if model_id is no str or empty.
     """
     if not check_text("model_id", model_id).strip():
         raise ValueError(f"model_id must have a visible character, got {model_id!r}")
-    if model_id == SHIPPED_MODEL:
-        return str(Path(__file__).parent / "pretrained" / SHIPPED_MODEL)
+    if model_id in SHIPPED_MODELS:
+        return str(Path(__file__).parent / "pretrained" / model_id)
     return model_id
 
 

@@ -6,6 +6,7 @@ Plots and panels read these records only, so any decoder that fills them can be 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -104,6 +105,27 @@ def draft_efficiency(loops: Sequence[LoopRecord]) -> float:
 def mean_accepted_length(loops: Sequence[LoopRecord]) -> float:
     """τ = tokens emitted ÷ loops (accepted + correction or bonus, as in EAGLE); NaN if no loop."""
     return _ratio(sum(len(r.emitted) for r in loops), len(loops))
+
+
+def repeats(ids: Sequence[int], n: int = 6, times: int = 3) -> bool:
+    """True if some `n` tokens in a row occur at least `times` times: the text loops.
+
+    A loop flatters every drafter, so figures are given apart for texts that loop.
+    """
+    grams = Counter(tuple(ids[i : i + n]) for i in range(len(ids) - n + 1))
+    return max(grams.values(), default=0) >= times
+
+
+def acceptance_by_position(loops: Sequence[LoopRecord]) -> list[tuple[int, int]]:
+    """For each position in the branch (reached, accepted): how many loops came that far.
+
+    accepted ÷ reached is the chance that a draft holds there, given that all before it held.
+    """
+    longest = max((r.evaluated for r in loops), default=0)
+    return [
+        (sum(r.evaluated > i for r in loops), sum(r.accepted > i for r in loops))
+        for i in range(longest)
+    ]
 
 
 def passes_per_token(generation: Generation) -> float:

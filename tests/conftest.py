@@ -98,11 +98,13 @@ def count_passes():
     @contextlib.contextmanager
     def counting(lm):
         passes = []
-        hook = lm.model.register_forward_hook(lambda *_: passes.append(1))
+        models = {id(model): model for model in (lm.model, lm.lean)}.values()
+        hooks = [model.register_forward_hook(lambda *_: passes.append(1)) for model in models]
         try:
             yield passes
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     return counting
 

@@ -12,6 +12,7 @@ from medusa_lib import (
     passes_per_token,
     speedup,
 )
+from medusa_lib.records import repeats
 
 # Three drafted tokens each: all accepted, one accepted, none accepted.
 WHOLE = LoopRecord(0, (5, 6, 7), 3, (5, 6, 7), draft_passes=3, verify_passes=3)
@@ -109,3 +110,12 @@ def test_speedup_is_the_baselines_seconds_over_ours():
 def test_speedup_of_other_tokens_is_refused():
     with pytest.raises(ValueError, match="differ at new token 1"):
         speedup(generation([], [1, 2], 1.0), generation([], [1, 3], 1.0))
+
+
+def test_repeats_means_some_ngram_often_enough() -> None:
+    assert repeats([1, 2, 3] * 3, n=3, times=3)
+    assert not repeats([1, 2, 3] * 2, n=3, times=3)
+    assert not repeats([1, 2, 3, 9, 1, 2, 3, 8, 1, 2], n=3, times=3)
+    assert repeats([5] * 8)
+    assert not repeats([5] * 7)
+    assert not repeats([])

@@ -296,12 +296,14 @@ def test_the_card_has_a_head_for_hubs(finished):
 
 
 def test_a_card_is_written_anew_from_the_folder(finished, tmp_path):
+    folder = tmp_path / finished.name  # which the card takes as the model's name
+    folder.mkdir()
     for path in finished.iterdir():
         if path.name != "checkpoint.pt":
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "README.md").unlink()
-    card_main([str(tmp_path)])
-    assert card_of(tmp_path) == card_of(finished)
+            (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "README.md").unlink()
+    card_main([str(folder)])
+    assert card_of(folder) == card_of(finished)
 
 
 def test_a_card_of_no_model_is_refused_in_one_line(tmp_path):

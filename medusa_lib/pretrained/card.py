@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medusa_lib.config import SHIPPED_MODEL
+from medusa_lib.config import DRAFT_MODEL, SHIPPED_MODEL
 from medusa_lib.device import make_generator
 from medusa_lib.loops import run_greedy, start_ids
 from medusa_lib.model import LM, ModelLoadError, load_lm
@@ -64,10 +64,8 @@ ABOUT = """\
 # {name}
 
 A language model of {millions:.1f} million parameters that writes in the manner of old children's
-books. It is the model of a course on draft-and-verify decoding: small enough to ship with the
-lessons and to answer a slider at once on any computer, fluent enough to be fun. It is a means of
-teaching and is good for nothing else: it knows no facts, follows no instructions, and should not
-be shown to children unread.
+books. {role} It is a means of teaching and is good for nothing else: it knows no facts,
+follows no instructions, and should not be shown to children unread.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -79,6 +77,14 @@ model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 The weights are stored in half precision and meant to be computed in float32. `<|endoftext|>`
 ends a tale and may start one.
 """
+
+ROLE = """\
+It is the model of a course on draft-and-verify decoding: small enough to ship with the
+lessons and to answer a slider at once on any computer, fluent enough to be fun."""
+DRAFT_ROLE = f"""\
+It is the draft model of a course on draft-and-verify decoding: it has the tokens of
+{SHIPPED_MODEL.title()}, the model of the course, and guesses cheaply what that one will write. Made
+by the same command from the same books, with fewer and narrower layers."""
 
 CLEANING = """\
 Cleaning (`books.py`): Project Gutenberg's headers, footers and licences are cut off, and so are
@@ -272,7 +278,12 @@ def write_card(folder: Path, notes: str = "") -> None:
     """
     figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     lm = load_lm(str(folder.resolve()), device="cpu")
-    about = ABOUT.format(name=SHIPPED_MODEL.title(), millions=figures["parameters"] / 1e6)
+    name = folder.resolve().name
+    about = ABOUT.format(
+        name=name.title(),
+        millions=figures["parameters"] / 1e6,
+        role=DRAFT_ROLE if name == DRAFT_MODEL else ROLE,
+    )
     sections = {
         "Data": data_section(figures),
         "Recipe": recipe_section(figures),

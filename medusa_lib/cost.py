@@ -1,0 +1,143 @@
+"""What a pass costs, and what draft and verify should gain by it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from medusa_lib.checks import check_int
+from medusa_lib.model import LM, make_lm
+from medusa_lib.one_pass import State, one_pass, roll_back
+
+COUNTS = (1, 2, 4, 8, 16, 32)
+
+
+def pass_seconds(
+    lm: LM, counts: Sequence[int] = COUNTS, context: int = 64, repeats: int = 21
+) -> dict[int, float]:
+    """Median seconds of one pass over each number of tokens, `context` tokens being cached.
+
+    The numbers take turns, so that whatever else the machine does falls on all of them.
+    Raises ValueError if context + the largest count do not fit the model.
+    """
+    check_int("context", context, 1), check_int("repeats", repeats, 1)
+    for count in counts:
+        check_int("each of counts", count, 1)
+    if context + max(counts) > lm.context_length:
+        most = lm.context_length - max(counts)
+        raise ValueError(f"context must be an int <= {most} for these counts, got {context}")
+    state = State.start(lm, [token % lm.vocab_size for token in range(context)])
+    one_pass(state, [])
+    times: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(repeats):
+        for count, taken in times.items():
+            began = time.perf_counter()
+            one_pass(state, [1] * count)[-1, 0].item()  # waits until a GPU is done
+            taken.append(time.perf_counter() - began)
+            roll_back(state, context)
+    return {count: statistics.median(taken) for count, taken in times.items()}
+
+
+def weight_bytes(lm: LM) -> int:
+    """Bytes of the weights that one pass must read: all of them, once."""
+    return sum(p.numel() * p.element_size() for p in lm.model.parameters())
+
+
+def pass_operations(lm: LM, count: int) -> int:
+    """Floating-point operations of a pass over `count` tokens: two per weight of a product.
+
+    Embedding tables are looked up, not multiplied, unless they are also the output layer.
+    Attention over the cache is left out: at these lengths it is a small part.
+    """
+    check_int("count", count, 1)
+    head = lm.model.get_output_embeddings().weight
+    tables = sum(
+        module.weight.numel()
+        for module in lm.model.modules()
+        if type(module).__name__ == "Embedding" and module.weight is not head
+    )
+    return 2 * count * (sum(p.numel() for p in lm.model.parameters()) - tables)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine can do at best: bytes read from memory and operations done, per second."""
+
+    bytes_per_second: float
+    operations_per_second: float
+
+
+def measure_machine(numbers: int = 2**26, width: int = 1024, repeats: int = 5) -> Machine:
+    """Roughly what this processor can do: the best of a few timings in float32.
+
+    Reading: a matrix of that many numbers, too many for the processor's own cache, times one
+    vector, so that each is read once. Arithmetic: two square matrices of that width multiplied.
+    """
+    for name, value in {"numbers": numbers, "width": width, "repeats": repeats}.items():
+        check_int(name, value, 1)
+    matrix, vector = torch.rand(max(1, numbers // width), width), torch.rand(width)
+    square = torch.rand(width, width)
+    reading = _fastest(lambda: matrix @ vector, repeats)
+    working = _fastest(lambda: square @ square, repeats)
+    return Machine(4 * matrix.numel() / reading, 2 * width**3 / working)
+
+
+def _fastest(work: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def roofline(lm: LM, machine: Machine, count: int) -> tuple[float, float]:
+    """Seconds that a pass over `count` tokens needs at least: (to read the weights, to compute).
+
+    Both go on at once, so the longer of the two is the bound. Williams et al. 2009.
+    """
+    reading = weight_bytes(lm) / machine.bytes_per_second
+    return reading, pass_operations(lm, count) / machine.operations_per_second
+
+
+def free_positions(lm: LM, machine: Machine) -> float:
+    """How many positions' arithmetic takes no longer than reading the weights once."""
+    reading, one = roofline(lm, machine, 1)
+    return reading / one
+
+
+def gpt2_small(lm: LM) -> LM:
+    """A model of GPT-2 small's size with random weights and `lm`'s tokenizer.
+
+    What a pass costs does not depend on what the model has learned.
+    """
+    return make_lm(lm.tokenizer, GPT2LMHeadModel(GPT2Config()), "gpt2-small, random weights")
+
+
+def expected_tokens(alpha: float, span: int) -> float:
+    """Tokens per loop if each draft is accepted with chance alpha, whatever the others do.
+
+    (1 - alpha^(span + 1)) / (1 - alpha): Leviathan et al. 2023, equation 1. alpha in [0, 1].
+    """
+    check_int("span", span, 0)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be in [0, 1], got {alpha!r}")
+    return span + 1 if alpha == 1 else (1 - alpha ** (span + 1)) / (1 - alpha)
+
+
+def expected_speedup(alpha: float, span: int, draft_cost: float, verify_cost: float = 1.0) -> float:
+    """Speed over plain decoding: expected tokens ÷ (span × draft_cost + verify_cost).
+
+    Costs in passes of the model over one token. Leviathan et al. 2023, theorem 3.8, takes
+    verify_cost as 1.
+    """
+    for name, cost in (("draft_cost", draft_cost), ("verify_cost", verify_cost)):
+        if not 0 <= cost < math.inf:
+            raise ValueError(f"{name} must be a finite number >= 0, got {cost!r}")
+    return expected_tokens(alpha, span) / (span * draft_cost + verify_cost)

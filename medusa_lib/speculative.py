@@ -1,0 +1,208 @@
+"""The cure as a whole: draft cheaply, verify in one pass, accept, roll back, go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from medusa_lib.checks import (
+    check_bool,
+    check_callable,
+    check_int,
+    check_temperature,
+    check_top_p,
+)
+from medusa_lib.device import make_generator
+from medusa_lib.drafters import Drafter, make_drafter, next_span
+from medusa_lib.loops import OnLoop, finish, interrupt_says, start_ids, up_to_eos
+from medusa_lib.model import LM, check_lm
+from medusa_lib.one_pass import (
+    TIE_BOUNDS,
+    Branch,
+    State,
+    greedy_choices,
+    one_pass,
+    roll_back,
+    verify_greedily,
+)
+from medusa_lib.records import Generation, LoopRecord
+from medusa_lib.sampling_exactly import verify_by_sampling
+
+DEFAULT_SPAN = 4
+WIDEST = 16  # tokens; an adaptive span grows no further
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a run drafts and verifies; every field is checked by `prepare`."""
+
+    drafter: Drafter | None
+    span: int
+    adaptive: bool
+    temperature: float
+    top_p: float | None
+    generator: torch.Generator
+    tie_bound: float
+
+
+def prepare(
+    lm: LM,
+    prompt: str,
+    drafter: str | Drafter | None,
+    max_new_tokens: int,
+    span: int | None,
+    temperature: float,
+    top_p: float | None,
+    seed: int | None,
+    adaptive: bool,
+    tie_bound: float | None,
+) -> tuple[list[int], int, Rules]:
+    """Check every knob → (prompt ids, how many tokens may follow, rules)."""
+    check_lm(lm), check_int("max_new_tokens", max_new_tokens, 1), check_bool("adaptive", adaptive)
+    if span is not None:
+        check_int("span", span, 1)
+    temperature, top_p = check_temperature(temperature), check_top_p(top_p)
+    if tie_bound is None:
+        tie_bound = TIE_BOUNDS.get(lm.model.dtype, TIE_BOUNDS[torch.float32])
+    check_temperature(tie_bound, "tie_bound")
+    generator = make_generator(seed)
+    ids = start_ids(lm, prompt)[0].tolist()
+    drafter = make_drafter(drafter, lm, temperature, top_p, generator)
+    span = span or getattr(drafter, "span", DEFAULT_SPAN)
+    rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound)
+    return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
+
+
+def verify(
+    state: State, branch: Branch, logits: torch.Tensor, rules: Rules
+) -> tuple[int, int, int]:
+    """Logits of a pass over the branch → (accepted, next token, passes spent on near ties)."""
+    if rules.temperature == 0:
+        choices, extra = greedy_choices(state, branch.tokens, logits, rules.tie_bound)
+        return *verify_greedily(choices, branch.tokens), extra
+    knobs = (rules.temperature, rules.top_p, rules.generator)
+    return *verify_by_sampling(logits, branch, *knobs), 0
+
+
+def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
+    """A branch of at most `span` tokens, cut after EOS; empty where there is no room."""
+    if rules.drafter is None or room < 1:
+        return Branch()
+    branch = rules.drafter.propose(state, min(span, room))
+    tokens = up_to_eos(branch.tokens[:room], state.lm.eos_id)
+    return Branch(tokens, branch.probs, branch.passes)
+
+
+def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[LoopRecord]:
+    """Draft, verify in one pass, accept, roll back; yields a record after each loop.
+
+    Ends after EOS or after `limit` new tokens.
+    """
+    state, span, written, index = State.start(lm, ids), rules.span, 0, 0
+    observe = getattr(rules.drafter, "observe", None)
+    while written < limit:
+        began = time.perf_counter()
+        # One place is kept for the token that verification adds itself.
+        branch = draft(state, span, limit - written - 1, rules)
+        logits = one_pass(state, branch.tokens)
+        accepted, following, extra = verify(state, branch, logits, rules)
+        new = up_to_eos([*branch.tokens[:accepted], following], lm.eos_id)
+        roll_back(state, len(state.ids) + accepted)
+        state.ids += new
+        if observe is not None:
+            observe(state, logits, accepted)
+        if rules.adaptive:
+            span = next_span(span, len(branch.tokens), accepted, WIDEST)
+        record = record_pass(index, branch, accepted, new, lm.eos_id, 1 + extra, began)
+        yield record
+        written, index = written + len(record.emitted), index + 1
+        if new[-1] == lm.eos_id:
+            return
+
+
+def record_pass(
+    index: int,
+    branch: Branch,
+    accepted: int,
+    new: list[int],
+    eos_id: int,
+    verify_passes: int,
+    began: float,
+) -> LoopRecord:
+    """Write one loop down. new: the ids it added, EOS among them; began: its start's clock."""
+    last, full = new[-1], accepted == len(branch.tokens)
+    is_bonus = full and len(new) > accepted > 0 and last != eos_id
+    return LoopRecord(
+        index=index,
+        branch=tuple(branch.tokens),
+        accepted=accepted,
+        emitted=tuple(token for token in new if token != eos_id),
+        correction=None if full else last,
+        bonus=last if is_bonus else None,
+        draft_passes=branch.passes,
+        verify_passes=verify_passes,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def stream(
+    lm: LM,
+    prompt: str,
+    drafter: str | Drafter | None = "ngram",
+    max_new_tokens: int = 30,
+    span: int | None = None,
+    temperature: float = 0.0,
+    top_p: float | None = 1.0,
+    seed: int | None = 7,
+    *,
+    adaptive: bool = False,
+    tie_bound: float | None = None,
+) -> Iterator[LoopRecord]:
+    """`speculate` as it happens: yields each loop's record as soon as the loop is done.
+
+    Stop reading and it stops computing. Same knobs and errors, raised at once.
+    """
+    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound)
+    ids, limit, rules = prepare(lm, prompt, *knobs)
+    return decode_steps(lm, ids, limit, rules)
+
+
+def speculate(
+    lm: LM,
+    prompt: str,
+    drafter: str | Drafter | None = "ngram",
+    max_new_tokens: int = 30,
+    span: int | None = None,
+    temperature: float = 0.0,
+    top_p: float | None = 1.0,
+    seed: int | None = 7,
+    on_loop: OnLoop | None = None,
+    *,
+    adaptive: bool = False,
+    tie_bound: float | None = None,
+) -> Generation:
+    """Draft and verify with a KV cache and one verifying pass per loop.
+
+    drafter: a name ("self", "ngram", "draft_model"), a Drafter, or None for plain cached
+    decoding. temperature 0 writes exactly greedy's tokens; above 0 the text is distributed
+    exactly as plain sampling's at that temperature and top_p. span None: the drafter's own.
+    adaptive: let the span follow the acceptance. tie_bound: see one_pass.greedy_choices; 0
+    settles no near tie, None takes the measured bound. on_loop(LoopRecord) is called after
+    each loop; returning False stops the run. Raises ValueError for bad input, before any pass.
+    """
+    check_callable("on_loop", on_loop)
+    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound)
+    ids, limit, rules = prepare(lm, prompt, *knobs)
+    began, loops, reason = time.perf_counter(), [], "eos"
+    with interrupt_says(loops):
+        for record in decode_steps(lm, ids, limit, rules):
+            loops.append(record)
+            if on_loop is not None and on_loop(record) is False:
+                reason = "cancelled"
+                break
+    if sum(len(record.emitted) for record in loops) >= limit:
+        reason = "length" if limit == max_new_tokens else "context"
+    return finish(lm, ids, loops, reason, time.perf_counter() - began)

@@ -1,0 +1,140 @@
+"""Drafters: n-grams found, caches kept in step, spans adapted, misfits refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medusa_lib import encode, make_generator
+from medusa_lib.drafters import (
+    DRAFTERS,
+    ModelDrafter,
+    NgramDrafter,
+    common_prefix,
+    load_draft_lm,
+    make_drafter,
+    next_span,
+)
+from medusa_lib.one_pass import State
+
+PROMPT = "The old king said"
+
+
+def state_of(ids, lm=None) -> State:
+    return State(lm, list(ids), None)
+
+
+def test_ngram_drafter_follows_the_latest_match() -> None:
+    assert NgramDrafter().propose(state_of([1, 2, 3, 9, 1, 2, 4, 8, 1, 2]), 2).tokens == [4, 8]
+    assert NgramDrafter().propose(state_of([1, 2, 3]), 4).tokens == []
+    assert NgramDrafter().propose(state_of([5]), 4).tokens == []
+    longest_first = [7, 1, 2, 5, 5, 9, 2, 6, 7, 1, 2]
+    assert NgramDrafter(3).propose(state_of(longest_first), 1).tokens == [5]
+    assert NgramDrafter(1).propose(state_of(longest_first), 1).tokens == [6]
+
+
+def by_search(ids: list[int], longest: int, span: int) -> list[int]:
+    """The same rule in the plainest words, as the oracle."""
+    for n in range(min(longest, len(ids)), 0, -1):
+        for end in range(len(ids) - 1, n - 1, -1):
+            if ids[end - n : end] == ids[-n:]:
+                return ids[end : end + span]
+    return []
+
+
+@given(
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    cuts=st.lists(st.integers(1, 40)),
+    longest=st.integers(1, 4),
+    span=st.integers(1, 6),
+)
+def test_ngram_drafter_equals_a_plain_search_as_the_text_grows(ids, cuts, longest, span) -> None:
+    drafter = NgramDrafter(longest)
+    for cut in [*sorted(cuts), len(ids)]:
+        part = ids[:cut]
+        assert drafter.propose(state_of(part), span).tokens == by_search(part, longest, span)
+
+
+def test_ngram_drafter_forgets_another_text() -> None:
+    drafter = NgramDrafter()
+    drafter.propose(state_of([1, 2, 3, 1, 2]), 2)
+    assert drafter.propose(state_of([9, 8, 1, 2]), 2).tokens == []
+
+
+def test_model_drafter_keeps_its_cache_in_step(lm) -> None:
+    """After a rejection its drafts are those of a fresh drafter."""
+    ids = encode(lm, PROMPT)[0].tolist()
+    used, fresh = (ModelDrafter(lm, 0.0, 1.0, make_generator(0)) for _ in range(2))
+    first = used.propose(state_of(ids), 4)
+    ids = [*ids, first.tokens[0], 77]
+    assert used.propose(state_of(ids), 4) == fresh.propose(state_of(ids), 4)
+
+
+def test_an_unsure_drafter_stops_early(lm) -> None:
+    ids = encode(lm, PROMPT)[0].tolist()
+    bold = ModelDrafter(lm, 0.0, 1.0, make_generator(0)).propose(state_of(ids), 8)
+    shy = ModelDrafter(lm, 0.0, 1.0, make_generator(0), sure=1.0).propose(state_of(ids), 8)
+    assert (len(bold.tokens), bold.passes) == (8, 8)
+    assert (shy.tokens, shy.passes) == (bold.tokens[:1], 1)
+
+
+def test_a_model_drafter_that_draws_says_from_what(lm) -> None:
+    ids = encode(lm, PROMPT)[0].tolist()
+    branch = ModelDrafter(lm, 0.8, 0.9, make_generator(1)).propose(state_of(ids), 3)
+    assert len(branch.probs) == len(branch.tokens) == 3
+    for token, q in zip(branch.tokens, branch.probs, strict=True):
+        assert q[token] > 0
+        assert float(q.sum()) == pytest.approx(1)
+
+
+def test_next_span_grows_and_shrinks_within_its_bounds() -> None:
+    assert next_span(4, drafted=4, accepted=4, most=16) == 6
+    assert next_span(15, drafted=15, accepted=15, most=16) == 16
+    assert next_span(4, drafted=4, accepted=1, most=16) == 3
+    assert next_span(4, drafted=4, accepted=2, most=16) == 4
+    assert next_span(1, drafted=1, accepted=0, most=16) == 1
+    assert next_span(4, drafted=0, accepted=0, most=16) == 4
+
+
+def test_common_prefix() -> None:
+    assert [common_prefix([], [1]), common_prefix([1, 2], [1, 3]), common_prefix([1], [1])] == [
+        0,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("bad", ["oracle", "", 7, True, object(), NgramDrafter.propose])
+def test_an_unknown_drafter_is_refused(lm, refuses, bad) -> None:
+    with refuses("drafter", bad if isinstance(bad, str) else ..., lm):
+        make_drafter(bad, lm)
+
+
+def test_known_drafters_come_by_name_and_others_as_they_are(lm) -> None:
+    own = NgramDrafter()
+    assert make_drafter(own, lm) is own
+    assert make_drafter(None, lm) is None
+    for name in DRAFTERS:
+        assert callable(make_drafter(name, lm, 0.0, 1.0, make_generator(0)).propose)
+
+
+def test_the_draft_model_speaks_the_models_tokens_and_no_others(lm, tiny_gpt2, refuses) -> None:
+    small = load_draft_lm(lm)
+    size = {x: sum(p.numel() for p in x.model.parameters()) for x in (small, lm)}
+    assert 4 * size[small] < size[lm]
+    with refuses("draft", lm=tiny_gpt2):
+        load_draft_lm(tiny_gpt2)
+
+
+def test_ngram_longest_is_checked() -> None:
+    with pytest.raises(ValueError, match="longest must be an int >= 1, got 0"):
+        NgramDrafter(0)
+
+
+def test_ids_on_the_drafters_own_device_are_plain_ints(lm) -> None:
+    ids = encode(lm, PROMPT)[0].tolist()
+    branch = ModelDrafter(lm, 0.0, 1.0, make_generator(0)).propose(state_of(ids), 2)
+    assert all(type(token) is int for token in branch.tokens)
+    assert not isinstance(branch.tokens, torch.Tensor)

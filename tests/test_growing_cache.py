@@ -1,0 +1,66 @@
+"""The cache that grows in place holds what transformers' own holds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import DynamicCache, MistralConfig
+from transformers.cache_utils import DynamicLayer
+
+from medusa_lib.growing_cache import ROOM, GrowingLayer, growing_cache, is_growing
+
+
+def states(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(1, 2, count, 4, generator=generator) for _ in range(2))
+
+
+def test_it_holds_what_the_original_holds_through_growth_and_rollback() -> None:
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    steps = [(3, 0), (1, -1), (ROOM, -5), (2, 0), (3 * ROOM, -2 * ROOM), (1, 0)]
+    for seed, (count, crop) in enumerate(steps):
+        for got, expected in zip(
+            ours.update(*states(count, seed)), theirs.update(*states(count, seed)), strict=True
+        ):
+            assert torch.equal(got, expected)
+        ours.crop(crop), theirs.crop(crop)
+        assert ours.get_seq_length() == theirs.get_seq_length()
+        assert torch.equal(ours.keys, theirs.keys)
+        assert torch.equal(ours.values, theirs.values)
+
+
+def test_it_does_not_copy_what_it_holds() -> None:
+    layer = GrowingLayer()
+    keys, _ = layer.update(*states(5, 0))
+    grown, _ = layer.update(*states(1, 1))
+    assert grown.data_ptr() == keys.data_ptr()
+
+
+def test_a_models_logits_are_the_same_with_it(each_lm) -> None:
+    ids = torch.tensor([[2, 3, 4, 5, 6, 7]])
+    caches = growing_cache(each_lm.model.config), DynamicCache(config=each_lm.model.config)
+    with torch.inference_mode():
+        for part in (ids[:, :4], ids[:, 4:]):
+            ours, theirs = (
+                each_lm.model(input_ids=part, past_key_values=cache).logits for cache in caches
+            )
+            assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_special_layers_stay_as_they_are() -> None:
+    sliding = growing_cache(MistralConfig(num_hidden_layers=2, sliding_window=8))
+    assert not is_growing(sliding)
+    assert not any(isinstance(layer, GrowingLayer) for layer in sliding.layers)
+
+
+def test_reset_starts_anew() -> None:
+    layer = GrowingLayer()
+    layer.update(*states(5, 0))
+    layer.reset()
+    assert layer.get_seq_length() == 0
+    assert torch.equal(layer.update(*states(2, 3))[0], states(2, 3)[0])
+
+
+@pytest.mark.parametrize("count", [1, ROOM - 1, ROOM, ROOM + 1])
+def test_first_room_fits_any_prompt(count) -> None:
+    assert GrowingLayer().update(*states(count, 0))[0].shape[-2] == count

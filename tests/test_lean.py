@@ -1,0 +1,96 @@
+"""The lean twin answers as the model does, leaves it as it was, and checks its products."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from medusa_lib import last_logits
+from medusa_lib.lean import LeanLinear, fastest, lean_twin, packing_works, products
+
+
+def logits_of(model, ids) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=ids).logits[0]
+
+
+def test_the_twin_answers_as_the_model_does(each_lm) -> None:
+    twin = each_lm.lean
+    assert twin is not each_lm.model
+    assert any(isinstance(module, LeanLinear) for module in twin.modules())
+    for count in (1, 2, 9, 33):
+        ids = torch.arange(2, 2 + count)[None] % each_lm.vocab_size
+        assert torch.allclose(logits_of(twin, ids), logits_of(each_lm.model, ids), atol=1e-4)
+
+
+def test_the_model_stays_as_it_was(tiny_gpt2) -> None:
+    kinds = [type(module) for module in tiny_gpt2.model.modules()]
+    before = last_logits(tiny_gpt2, torch.tensor([[2, 3, 4]]))
+    twin = lean_twin(tiny_gpt2.model)
+    assert [type(module) for module in tiny_gpt2.model.modules()] == kinds
+    assert torch.equal(last_logits(tiny_gpt2, torch.tensor([[2, 3, 4]])), before)
+    shared = {p.data_ptr() for p in tiny_gpt2.model.parameters()}
+    assert {p.data_ptr() for p in twin.parameters()} <= shared, "weights were copied"
+
+
+def test_the_twin_is_made_once(tiny_llama) -> None:
+    assert tiny_llama.lean is tiny_llama.lean
+
+
+def test_where_there_is_nothing_to_gain_it_is_the_model_itself(tiny_gpt2, rows_lm) -> None:
+    fake = rows_lm([[0.0, 1.0]]).model
+    assert lean_twin(fake) is fake
+    half = type(tiny_gpt2.model)(tiny_gpt2.model.config).to(torch.bfloat16).eval()
+    assert lean_twin(half) is half
+    training = type(tiny_gpt2.model)(tiny_gpt2.model.config).train()
+    assert lean_twin(training) is training
+
+
+def test_every_product_is_the_same_product() -> None:
+    torch.manual_seed(0)
+    for weight in (torch.randn(24, 16), torch.randn(16, 24).t()):
+        for bias in (torch.randn(24), None):
+            candidates = list(products(weight, bias))
+            assert len(candidates) == 2 + packing_works(weight.device)
+            for rows in (torch.randn(1, 16), torch.randn(7, 16)):
+                expected = rows @ weight.T + (0 if bias is None else bias)
+                for product in candidates:
+                    assert torch.allclose(product(rows), expected, atol=1e-5)
+
+
+def test_a_wrong_product_is_never_chosen() -> None:
+    """However fast: the check against the usual product comes first."""
+
+    def usual(rows):
+        for _ in range(50):
+            rows.sum()
+        return rows * 2
+
+    def wrong(rows):
+        return rows
+
+    def nan(rows):
+        return rows * torch.nan
+
+    assert fastest([usual, wrong, nan], torch.ones(3, 4)) == 0
+
+
+def test_without_onednn_the_plain_products_are_left(monkeypatch) -> None:
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    weight = torch.randn(8, 4)
+    assert not packing_works(weight.device)
+    assert len(list(products(weight, None))) == 2
+
+
+def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
+    torch.manual_seed(1)
+    for layer in (nn.Linear(6, 5), nn.Linear(6, 5, bias=False), Conv1D(5, 6)):
+        model = nn.Sequential(layer)
+        weight = layer.weight.detach().t() if isinstance(layer, Conv1D) else layer.weight.detach()
+        bias = None if layer.bias is None else layer.bias.detach()
+        for choice in range(2):
+            lean = LeanLinear(weight, bias, (choice, choice))
+            for shape in ((1, 1, 6), (2, 3, 6), (4, 6)):
+                x = torch.randn(shape)
+                assert torch.allclose(lean(x), model(x), atol=1e-5)

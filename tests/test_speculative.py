@@ -1,0 +1,274 @@
+"""The loop of the cure: greedy's tokens exactly, whatever drafts, and every pass counted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from bad_values import (
+    NO_BOOL,
+    NO_FUNCTION,
+    NO_LM,
+    NO_POSITIVE,
+    NO_PROMPT,
+    NO_SEED,
+    NO_TEMPERATURE,
+    NO_TOP_P,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medusa_lib import encode, first_difference, last_logits, make_generator, run_greedy
+from medusa_lib.drafters import NgramDrafter
+from medusa_lib.lessons import chi_square_p
+from medusa_lib.one_pass import Branch
+from medusa_lib.speculative import WIDEST, speculate, stream
+
+PROMPTS = ("Once upon a time", "The old king said", "In a distant future, ", "la la la la")
+ANY_MODEL = (None, "ngram", "self")
+
+
+class Fixed:
+    """A drafter that proposes the same tokens each time."""
+
+    def __init__(self, tokens):
+        self.tokens, self.seen = list(tokens), []
+
+    def propose(self, state, span):
+        return Branch(self.tokens[:span])
+
+    def observe(self, state, logits, accepted):
+        self.seen.append((len(state.ids), logits.shape[0], accepted))
+
+
+def assert_same_as_greedy(lm, prompt: str, count: int, **knobs) -> int:
+    """The run's tokens are greedy's; returns how many drafts were accepted."""
+    greedy = run_greedy(lm, prompt, count)
+    run = speculate(lm, prompt, max_new_tokens=count, **knobs)
+    at = first_difference(run.new_ids, greedy.new_ids)
+    if at is not None:
+        top = last_logits(lm, torch.tensor([greedy.prompt_ids + greedy.new_ids[:at]])).topk(2)
+        margin = top.values[0] - top.values[1]
+        pytest.fail(f"first difference at new token {at}, top-two margin {margin:.2e}")
+    assert (run.stop_reason, run.text) == (greedy.stop_reason, greedy.text)
+    return sum(record.accepted for record in run.loops)
+
+
+@pytest.mark.parametrize("name", ["lm", "tiny_gpt2", "tiny_llama"])
+def test_greedy_verification_writes_greedys_tokens(name, request) -> None:
+    model = request.getfixturevalue(name)
+    drafters = (*ANY_MODEL, "draft_model") if name == "lm" else ANY_MODEL
+    accepted = []
+
+    @settings(
+        max_examples=15,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(
+        prompt=st.sampled_from(PROMPTS),
+        count=st.integers(1, 24),
+        span=st.none() | st.integers(1, 9),
+        drafter=st.sampled_from(drafters),
+        adaptive=st.booleans(),
+    )
+    def holds(prompt, count, span, drafter, adaptive) -> None:
+        knobs = {"span": span, "drafter": drafter, "adaptive": adaptive}
+        accepted.append(assert_same_as_greedy(model, prompt, count, **knobs))
+
+    holds()
+    assert sum(accepted) > 0, "no draft was ever accepted: the property would be vacuous"
+
+
+def test_any_branch_at_all_is_safe(tiny_gpt2) -> None:
+    @settings(max_examples=40, deadline=None, database=None, derandomize=True)
+    @given(tokens=st.lists(st.integers(0, 13), max_size=9), count=st.integers(1, 30))
+    def holds(tokens, count) -> None:
+        assert_same_as_greedy(tiny_gpt2, "a b", count, drafter=Fixed(tokens), span=9)
+
+    holds()
+
+
+def test_one_verify_pass_a_loop_and_the_bonus_is_counted(lm) -> None:
+    run = speculate(lm, PROMPTS[0], "self", max_new_tokens=20, span=4)
+    assert all(record.verify_passes == 1 for record in run.loops)
+    full = [record for record in run.loops if record.accepted == len(record.branch) > 0]
+    assert full
+    assert all(len(r.emitted) == r.accepted + 1 and r.bonus == r.emitted[-1] for r in full)
+    assert [s for r in full for s in r.sources].count("bonus") == len(full)
+
+
+@pytest.mark.parametrize("drafter", ANY_MODEL)
+def test_forward_passes_are_counted(lm, count_passes, drafter) -> None:
+    with count_passes(lm) as passes:
+        run = speculate(lm, PROMPTS[0], drafter, 15)
+    assert len(passes) == run.model_passes
+
+
+def test_the_draft_models_passes_are_counted_apart(lm, count_passes) -> None:
+    with count_passes(lm) as passes:
+        run = speculate(lm, PROMPTS[0], "draft_model", 15)
+    assert len(passes) == run.verify_passes
+    assert run.draft_passes == sum(len(record.branch) for record in run.loops) > 0
+
+
+def test_stops_before_eos_inside_an_accepted_run(lm) -> None:
+    """EOS right after each accepted length: as greedy, and nothing after it is emitted."""
+    greedy = run_greedy(lm, PROMPTS[0], 12).new_ids
+    for eos in dict.fromkeys(greedy):
+        other = dataclasses.replace(lm, eos_id=eos)
+        for drafter in ANY_MODEL:
+            assert_same_as_greedy(other, PROMPTS[0], 12, drafter=drafter, span=5)
+
+
+@pytest.mark.parametrize("drafter", ANY_MODEL)
+def test_the_contexts_end_is_greedys(tiny_gpt2, drafter) -> None:
+    assert_same_as_greedy(tiny_gpt2, PROMPTS[0], 10_000, drafter=drafter, span=6)
+
+
+def test_a_model_full_of_ties_is_decoded_as_greedy_does(lm) -> None:
+    """Each word twice: two columns of the output layer are alike up to rounding."""
+    twin = type(lm.model)(lm.model.config)
+    twin.load_state_dict(lm.model.state_dict())
+    head = twin.get_output_embeddings()
+    twin.config.tie_word_embeddings = False
+    weights = lm.model.get_output_embeddings().weight.detach().clone()
+    half = len(weights) // 2
+    noise = 1 + 1e-7 * torch.randn(half, 1, generator=torch.Generator().manual_seed(1))
+    weights[half : 2 * half] = weights[:half] * noise
+    head.weight = torch.nn.Parameter(weights)
+    tied = dataclasses.replace(lm, model=twin.eval())
+    near, loops = 0, 0
+    for prompt in PROMPTS:
+        for drafter in (None, "ngram", "self"):
+            assert_same_as_greedy(tied, prompt, 24, drafter=drafter)
+            run = speculate(tied, prompt, drafter, 24)
+            near += sum(record.verify_passes - 1 for record in run.loops)
+            loops += len(run.loops)
+    assert near > loops / 2, "there were no ties: the test would be vacuous"
+
+
+def test_stream_yields_the_records_of_speculate_as_they_come(lm) -> None:
+    run = speculate(lm, PROMPTS[0], "ngram", 12)
+    steps = stream(lm, PROMPTS[0], "ngram", 12)
+    first = next(steps)
+    assert first.emitted == run.loops[0].emitted
+    rest = [record.emitted for record in steps]
+    assert [first.emitted, *rest] == [record.emitted for record in run.loops]
+
+
+def test_stream_refuses_at_once(lm, refuses) -> None:
+    with refuses("span", 0, lm):
+        stream(lm, PROMPTS[0], span=0)
+
+
+def test_cancel(lm) -> None:
+    run = speculate(lm, PROMPTS[0], on_loop=lambda record: record.index < 2)
+    assert (run.stop_reason, len(run.loops)) == ("cancelled", 3)
+
+
+def test_observe_sees_each_verification(lm) -> None:
+    drafter = Fixed([1, 2])
+    run = speculate(lm, PROMPTS[0], drafter, 6)
+    start = len(run.prompt_ids)
+    for (length, rows, accepted), record in zip(drafter.seen, run.loops, strict=True):
+        start += len(record.emitted)
+        assert (length, rows, accepted) == (start, len(record.branch) + 1, record.accepted)
+
+
+def test_an_adaptive_span_moves_within_its_bounds(lm) -> None:
+    run = speculate(lm, "la la la la la la la la", NgramDrafter(), 60, span=2, adaptive=True)
+    spans = [len(record.branch) for record in run.loops]
+    assert max(spans) > 2
+    assert max(spans) <= WIDEST
+    fixed = speculate(lm, "la la la la la la la la", NgramDrafter(), 60, span=2)
+    assert max(len(record.branch) for record in fixed.loops) <= 2
+
+
+def test_seeded_sampling_repeats_and_follows_its_seed(lm) -> None:
+    for drafter in (None, "ngram", "self", "draft_model"):
+        runs = [
+            speculate(lm, PROMPTS[0], drafter, 20, temperature=1.0, top_p=0.95, seed=seed).new_ids
+            for seed in (1, 1, 2)
+        ]
+        assert runs[0] == runs[1] != runs[2]
+
+
+def test_sampling_at_top_p_zero_is_greedy(lm) -> None:
+    greedy = run_greedy(lm, PROMPTS[1], 16).new_ids
+    for drafter in ("ngram", "self", "draft_model"):
+        assert speculate(lm, PROMPTS[1], drafter, 16, temperature=0.7, top_p=0.0).new_ids == greedy
+
+
+@pytest.mark.parametrize("drafter", ["ngram", "self"])
+def test_whole_loop_samples_the_models_distribution(tiny_gpt2, drafter) -> None:
+    """Two sampled letters of a tiny model against the exact product of its probabilities."""
+    trials, prompt, temperature = 1500, "abcab", 1.5
+    ids = encode(tiny_gpt2, prompt)
+    size = tiny_gpt2.vocab_size
+    first = torch.softmax(last_logits(tiny_gpt2, ids).double() / temperature, -1)
+    expected = torch.zeros(size, size, dtype=torch.float64)
+    for token in range(size):
+        if token == tiny_gpt2.eos_id:
+            expected[token, 0] = first[token]
+            continue
+        grown = torch.cat([ids, torch.tensor([[token]])], 1)
+        logits = last_logits(tiny_gpt2, grown).double()
+        expected[token] = first[token] * torch.softmax(logits / temperature, -1)
+    counts = torch.zeros_like(expected)
+    for seed in range(trials):
+        new = speculate(
+            tiny_gpt2, prompt, drafter, 2, span=2, temperature=temperature, seed=seed
+        ).new_ids
+        # EOS is not emitted: nothing at all, or one letter and then EOS (id 0).
+        counts[new[0] if new else 0, new[1] if len(new) > 1 else 0] += 1
+    # Rare pairs are put together, so that each cell expects at least five.
+    often = expected * trials >= 5
+    seen = torch.cat([counts[often], counts[~often].sum()[None]])
+    due = torch.cat([expected[often], expected[~often].sum()[None]]) * trials
+    assert chi_square_p(seen, due) > 1e-3
+
+
+BAD = {
+    "max_new_tokens": NO_POSITIVE,
+    "span": [value for value in NO_POSITIVE if value is not None],
+    "temperature": NO_TEMPERATURE,
+    "top_p": NO_TOP_P,
+    "seed": NO_SEED,
+    "prompt": NO_PROMPT,
+    "adaptive": NO_BOOL,
+    "on_loop": NO_FUNCTION,
+    "tie_bound": [value for value in NO_TEMPERATURE if value is not None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs])
+def test_bad_input_is_refused_before_any_pass(tiny_gpt2, refuses, name, value) -> None:
+    knobs = {"prompt": "a b", name: value}
+    with refuses(name, value, tiny_gpt2):
+        speculate(tiny_gpt2, **knobs)
+
+
+@pytest.mark.parametrize("bad", NO_LM)
+def test_a_name_is_no_lm(refuses, bad) -> None:
+    with refuses("lm"):
+        speculate(bad, "a b")
+
+
+def test_an_interrupt_says_how_far_it_came(lm) -> None:
+    def stop(record):
+        if record.index == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="stopped from the keyboard after 2 new tokens"):
+        speculate(lm, PROMPTS[0], None, 10, on_loop=stop)
+
+
+def test_generator_of_draws_is_the_seeds_own(lm) -> None:
+    before = torch.random.get_rng_state()
+    speculate(lm, PROMPTS[0], "self", 8, temperature=0.9)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert make_generator(7).initial_seed() == 7
