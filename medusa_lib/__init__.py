@@ -18,6 +18,7 @@ from medusa_lib.records import (
     speedup,
 )
 from medusa_lib.sampling import sample_next, softmax_temp, top_p_indices
+from medusa_lib.speculative import speculate, stream
 from medusa_lib.utilities import append_token, decode, encode, greedy_next, last_logits
 
 __all__ = [
@@ -57,6 +58,8 @@ __all__ = [
     "sample_next",
     "set_seed",
     "softmax_temp",
+    "speculate",
     "speedup",
+    "stream",
     "top_p_indices",
 ]

@@ -1,4 +1,4 @@
-"""STEP7: greedy and Medusa-tiny on the same prompt, side by side."""
+"""STEP7: greedy, Medusa-tiny and its cure on the same prompt, side by side."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from medusa_lib.config import Cfg
+from medusa_lib.drafters import Drafter, make_drafter
 from medusa_lib.loops import OnLoop, medusa_tiny, run_greedy
 from medusa_lib.model import LM
 from medusa_lib.records import (
@@ -17,7 +18,9 @@ from medusa_lib.records import (
     first_difference,
     mean_accepted_length,
     passes_per_token,
+    speedup,
 )
+from medusa_lib.speculative import speculate
 from medusa_lib.utilities import decode
 
 PROMPT = "In a distant future, "
@@ -25,34 +28,57 @@ PROMPT = "In a distant future, "
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both runs on one prompt, and whether their new tokens are the same."""
+    """All runs on one prompt, and whether their new tokens are the same.
+
+    cure: one-pass verification with a cheap drafter. cached: greedy with the same cache and no
+    drafter, the baseline of its speed-up.
+    """
 
     prompt: str
     cfg: Cfg
     greedy: Generation
     medusa: Generation
+    cached: Generation
+    cure: Generation
+
+    @property
+    def runs(self) -> dict[str, Generation]:
+        """The runs by the names that learners see."""
+        return {
+            "greedy": self.greedy,
+            "Medusa-tiny": self.medusa,
+            "greedy, cached": self.cached,
+            "the cure": self.cure,
+        }
 
     @property
     def identical(self) -> bool:
-        """True if both runs wrote the same new tokens: the invariant of the course."""
-        return self.greedy.new_ids == self.medusa.new_ids
+        """True if all runs wrote the same new tokens: the invariant of the course."""
+        return self.first_difference is None
 
     @property
     def first_difference(self) -> int | None:
-        """The first new token that differs, counted from 0; None if identical."""
-        return first_difference(self.greedy.new_ids, self.medusa.new_ids)
+        """The first new token at which a run differs from greedy, from 0; None if identical."""
+        found = [first_difference(self.greedy.new_ids, run.new_ids) for run in self.runs.values()]
+        return min((at for at in found if at is not None), default=None)
 
 
 def compare(
-    lm: LM, prompt: str = PROMPT, cfg: Cfg | None = None, on_loop: OnLoop | None = None
+    lm: LM,
+    prompt: str = PROMPT,
+    cfg: Cfg | None = None,
+    on_loop: OnLoop | None = None,
+    drafter: str | Drafter = "ngram",
 ) -> Comparison:
-    """Run greedy, then Medusa-tiny, with the knobs of `cfg`. on_loop sees the loops of both.
+    """Run greedy, Medusa-tiny, cached greedy and the cure, with the knobs of `cfg`.
 
-    Raises ValueError for a bad cfg or a prompt out of range, before any pass.
+    on_loop sees the loops of all, in this order. drafter: who drafts for the cure, at its own
+    span. Raises ValueError for a bad cfg or a prompt out of range, before any pass.
     """
     cfg = Cfg() if cfg is None else cfg
     if not isinstance(cfg, Cfg):
         raise ValueError(f"cfg must be None or a Cfg, got {cfg!r}")
+    drafter = make_drafter(drafter, lm)
     greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
     medusa = medusa_tiny(
         lm,
@@ -66,7 +92,9 @@ def compare(
         rep_ban_n=cfg.REP_BAN_N,
         on_loop=on_loop,
     )
-    return Comparison(prompt, cfg, greedy, medusa)
+    cached = speculate(lm, prompt, None, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
+    cure = speculate(lm, prompt, drafter, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
+    return Comparison(prompt, cfg, greedy, medusa, cached, cure)
 
 
 def metrics(run: Generation) -> dict[str, float | int | str | None]:
@@ -105,12 +133,15 @@ def describe_loop(lm: LM, record: LoopRecord) -> str:
             lines.append(f"  draft {text} != greedy {greedy}: corrected, stop")
         else:
             lines.append(f"  draft {text}: unused")
+    if record.bonus is not None:
+        lines.append(f"  bonus {show_token(lm, record.bonus)}: the same pass had it ready")
     return "\n".join(lines)
 
 
 def as_json(comparison: Comparison) -> dict:
     """A comparison as plain data, for scripts."""
-    runs = {"greedy": comparison.greedy, "medusa": comparison.medusa}
+    names = ("greedy", "medusa", "cached", "cure")
+    runs = {name: getattr(comparison, name) for name in names}
     return {
         "prompt": comparison.prompt,
         "cfg": dataclasses.asdict(comparison.cfg),
@@ -151,17 +182,28 @@ def metrics_rows(*runs: Generation) -> list[tuple[str, ...]]:
 
 
 def report(comparison: Comparison) -> str:
-    """A comparison as text: both outputs, identical or not, and the cost of each."""
-    at = comparison.first_difference
-    rows = [("", "greedy", "Medusa-tiny"), *metrics_rows(comparison.greedy, comparison.medusa)]
+    """A comparison as text: all outputs, identical or not, and the cost of each."""
+    at, runs = comparison.first_difference, comparison.runs
+    texts = [part for name, run in runs.items() for part in (f"--- {name} ---", str(run))]
+    rows = [("", *runs), *metrics_rows(*runs.values()), speedup_row(comparison)]
     return "\n".join(
         [
-            "--- greedy ---",
-            str(comparison.greedy),
-            "--- Medusa-tiny ---",
-            str(comparison.medusa),
+            *texts,
             "---",
             "identical: " + ("yes" if at is None else f"NO, first at new token {at}"),
-            *(f"{label:26}{a:>10}{b:>14}" for label, a, b in rows),
+            *(f"{label:26}" + "".join(f"{x:>16}" for x in values) for label, *values in rows),
         ]
     )
+
+
+SPEEDUP_LABEL = "speed-up (cached s ÷ s)"
+
+
+def speedup_row(comparison: Comparison) -> tuple[str, ...]:
+    """The speed-up of each run over cached greedy; a dash for one that wrote something else."""
+
+    def cell(run: Generation) -> str:
+        same = run.new_ids == comparison.cached.new_ids and run.seconds > 0
+        return f"{speedup(run, comparison.cached):.2f}" if same else "–"
+
+    return (SPEEDUP_LABEL, *(cell(run) for run in comparison.runs.values()))

@@ -9,7 +9,7 @@ import torch
 
 from medusa_lib.checks import check_int
 from medusa_lib.config import DRAFT_MODEL
-from medusa_lib.model import LM, load_lm
+from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
 
@@ -146,11 +146,24 @@ def load_draft_lm(lm: LM, draft: str = DRAFT_MODEL) -> LM:
     return small
 
 
+def draft_fits(lm: LM) -> bool:
+    """True if the shipped draft model is here and has the tokens of `lm`."""
+    try:
+        return lm.draft is not None
+    except (ValueError, ModelLoadError):
+        return False
+
+
 def draft_model(
     lm: LM, temperature: float, top_p: float | None, generator: torch.Generator
 ) -> ModelDrafter:
-    """The shipped draft model for `lm`. Raises ValueError if it does not fit `lm`."""
-    return ModelDrafter(lm.draft, temperature, top_p, generator)
+    """The shipped draft model for `lm`, which stops where it is unsure.
+
+    Raises ValueError if it does not fit `lm`.
+    """
+    drafter = ModelDrafter(lm.draft, temperature, top_p, generator, sure=0.25)
+    drafter.span = 6
+    return drafter
 
 
 DRAFTERS: dict[str, Callable[..., Drafter]] = {

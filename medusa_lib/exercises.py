@@ -12,8 +12,10 @@ from numbers import Real
 
 import torch
 
-from medusa_lib.lessons import as_list, check, run_attempt
+from medusa_lib.device import make_generator
+from medusa_lib.lessons import as_list, check, chi_square_p, misfits, run_attempt
 from medusa_lib.model import LM
+from medusa_lib.sampling_exactly import draw_from
 from medusa_lib.utilities import append_token, decode, encode, greedy_next, last_logits
 
 TEXTS = ("Once upon a time", "The king said to his", "She opened the")
@@ -275,6 +277,238 @@ def check_alpha(attempt: Callable) -> str:
             if math.isclose(answer, sum(ratios) / len(ratios)):
                 return "that is the mean of each loop's α; add up over the loops, then divide"
             return f"for {loops} it is {wanted:.3f}, yours was {answer!r}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def _lookup(ids: list[int], n: int, span: int, ends: range) -> list[int]:
+    found = next((end for end in ends if ids[end - n : end] == ids[-n:]), None)
+    return [] if found is None else ids[found : found + span]
+
+
+def check_ngram_lookup(attempt: Callable) -> str:
+    """BEYOND2. attempt(ids, n, span) → what followed the last n ids at their latest other place."""
+    cases = (
+        ([1, 2, 3, 9, 1, 2, 4, 8, 1, 2], 2, 2, [4, 8]),
+        ([5, 6, 7, 5], 1, 2, [6, 7]),
+        ([7, 1, 7, 2, 3, 7], 1, 2, [2, 3]),
+        ([3, 3, 3], 1, 4, [3]),
+        ([1, 2, 3], 2, 4, []),
+        ([4, 1, 2, 4], 2, 3, []),
+    )
+
+    def verdict(f: Callable) -> str | None:
+        for ids, n, span, wanted in cases:
+            answer = as_list(run_attempt(f, list(ids), n, span))
+            answer = list(answer) if isinstance(answer, tuple) else answer
+            if answer == wanted and isinstance(answer, list):
+                continue
+            if not isinstance(answer, list):
+                return f"return a list of at most {span} ids, yours was {answer!r}"
+            latest = range(len(ids) - 1, n - 1, -1)
+            mistakes = (
+                (_lookup(ids, n, span, latest[::-1]), "that is the earliest place, not the latest"),
+                (_lookup(ids, n, len(ids), latest), f"that is more than span = {span} tokens"),
+                (ids[-n:] + wanted, "return only what follows, without the n tokens themselves"),
+                (wanted[1:], "the token right after the match is missing"),
+                ([], "the last n tokens match themselves; look only at earlier places"),
+            )
+            at = f"ids {ids}, n {n}, span {span}"
+            said = next((said for value, said in mistakes if answer == value), None)
+            return f"{at}: {said or f'it is {wanted}, yours was {answer!r}'}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_break_even_cost(attempt: Callable) -> str:
+    """BEYOND2. attempt(alpha, span) → the draft cost c at which drafting neither pays nor loses."""
+
+    def verdict(f: Callable) -> str | None:
+        for alpha, span in ((0.5, 2), (0.8, 4), (0.3, 1), (0.0, 3), (1.0, 5)):
+            tokens = sum(alpha**i for i in range(span + 1))
+            wanted, answer = (tokens - 1) / span, as_list(run_attempt(f, alpha, span))
+            if not isinstance(answer, Real):
+                return f"return one number, yours was {answer!r}"
+            if math.isclose(answer, wanted, rel_tol=1e-6, abs_tol=1e-9):
+                continue
+            mistakes = (
+                (tokens / span, "the verifying pass costs 1; take it off before you divide"),
+                (tokens - 1, "that is the cost of the whole branch; one draft step is asked for"),
+                (tokens, "those are the tokens per loop; which c makes the loop cost as much?"),
+            )
+            said = next((said for value, said in mistakes if math.isclose(answer, value)), None)
+            said = said or f"it is {wanted:.4f}, yours was {answer!r}"
+            return f"α {alpha}, span {span}: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+CHOSEN = (  # branch, the model's choice in each row of one pass (one more than the branch)
+    ([5, 6, 7], [5, 9, 7, 8]),
+    ([5, 6, 7], [5, 6, 7, 8]),
+    ([5, 6, 7], [4, 6, 7, 8]),
+    ([], [3]),
+    ([4, 4], [4, 4, 4]),
+    ([1, 2, 3, 4], [1, 2, 9, 4, 6]),
+)
+
+
+def check_keep(attempt: Callable) -> str:
+    """BEYOND1. attempt(branch, choices) → the tokens that this loop adds to the text."""
+
+    def verdict(f: Callable) -> str | None:
+        for branch, choices in CHOSEN:
+            wrong = (i for i, (b, c) in enumerate(zip(branch, choices, strict=False)) if b != c)
+            accepted = next(wrong, len(branch))
+            wanted = choices[: accepted + 1]
+            answer = as_list(run_attempt(f, list(branch), list(choices)))
+            answer = list(answer) if isinstance(answer, tuple) else answer
+            if answer == wanted:
+                continue
+            head, full = branch[:accepted], accepted == len(branch)
+            mistakes = (
+                (branch if full else ..., "the bonus is missing: the pass says one token more"),
+                (head, "the correction is missing: the model's own token goes in at the mismatch"),
+                (branch[: accepted + 1], "that adds the rejected draft; correct it"),
+                ([*head, choices[-1]], "the last row follows the whole branch, rejected or not"),
+                (choices, "stop after the correction: later rows follow a rejected token"),
+                (answer, f"{wanted} is to be kept, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            return f"branch {branch}, choices {choices}: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_cache_after(attempt: Callable) -> str:
+    """BEYOND1. attempt(held, unseen, drafted, accepted) → tokens held after the rollback."""
+    cases = ((10, 1, 4, 2), (10, 1, 4, 4), (0, 6, 3, 0), (20, 1, 0, 0), (7, 1, 5, 1))
+
+    def verdict(f: Callable) -> str | None:
+        for held, unseen, drafted, accepted in cases:
+            wanted = held + unseen + accepted
+            answer = as_list(run_attempt(f, held, unseen, drafted, accepted))
+            if answer == wanted and not isinstance(answer, bool):
+                continue
+            mistakes = (
+                (held + unseen + drafted, "that is before the rollback: the rejected ones go"),
+                (
+                    wanted + 1,
+                    "one too many: the last token was chosen, but not fed yet",
+                ),
+                (held + accepted, "the unseen tokens were fed too, and they stay"),
+                (held + unseen + drafted - accepted, "cut the rejected tokens, not the accepted"),
+                (answer, f"it is {wanted}, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            numbers = f"held {held}, unseen {unseen}, drafted {drafted}, accepted {accepted}"
+            return f"{numbers}: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_acceptance_chance(attempt: Callable) -> str:
+    """BEYOND3. attempt(p, q) → how probable it is that a draft from q is accepted."""
+    cases = (
+        ([0.4, 0.1, 0.2, 0.3], [0.3, 0.2, 0.4, 0.1]),
+        ([0.5, 0.5, 0.0], [0.0, 0.25, 0.75]),
+        ([0.7, 0.2, 0.1], [0.7, 0.2, 0.1]),
+        ([1.0, 0.0], [0.0, 1.0]),
+    )
+
+    def verdict(f: Callable) -> str | None:
+        for p, q in cases:
+            pairs = list(zip(p, q, strict=True))
+            wanted, answer = sum(map(min, pairs)), as_list(run_attempt(f, list(p), list(q)))
+            if not isinstance(answer, Real) or isinstance(answer, bool):
+                return f"return one number, yours was {answer!r}"
+            if math.isclose(answer, wanted, rel_tol=1e-6, abs_tol=1e-9):
+                continue
+            chances = [min(1.0, a / b) for a, b in pairs if b > 0]
+            mistakes = (
+                (1 - wanted, "that is how often a draft is rejected; take it off 1"),
+                (sum(a * b for a, b in pairs), "that is how often two independent draws agree"),
+                (sum(chances) / len(chances), "a word that q draws often counts more often"),
+                (sum(chances), "weigh each word's min(1, p / q) by how often q draws it"),
+                (1 - 2 * (1 - wanted), "|p - q| counts each difference twice: halve its sum"),
+                (sum(map(max, pairs)), "that is the sum of max(p, q); what do p and q share?"),
+            )
+            said = next((said for value, said in mistakes if math.isclose(answer, value)), None)
+            return f"p {p}, q {q}: {said or f'it is {wanted:.4f}, yours was {answer!r}'}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def _next_word_mistakes(p: torch.Tensor, q: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    """How words are distributed after each typical mistake, and what to say about it."""
+
+    def mixed(accepted: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+        return accepted + (1 - accepted.sum()) * rest / rest.sum()
+
+    shared, left, best = torch.minimum(p, q), (p - q).clamp(min=0), torch.zeros_like(p)
+    best[p.argmax()] = 1
+    upside_down = q * (q / p).clamp(max=1)
+    return [
+        (
+            mixed(shared, (p - q).abs()),
+            "after a rejection a word may come back of which the draft had too much already: "
+            "max(p - q, 0) is not |p - q|",
+        ),
+        (mixed(shared, p), "after a rejection you draw from p; draw from what q leaves of it"),
+        (mixed(shared, q), "after a rejection you draw from q again; draw from what q leaves of p"),
+        (mixed(shared, (q - p).clamp(min=0)), "that is what p leaves of q; take max(p - q, 0)"),
+        (mixed(shared, best), "after a rejection the best word always comes; it must be drawn"),
+        (mixed(upside_down, left), "the ratio stands on its head: accept with min(1, p / q)"),
+        (mixed(shared, torch.ones_like(p)), "after a rejection all words are equally likely"),
+        (mixed(0 * p, left), "no draft is ever accepted"),
+        (q, "the words are distributed as the draft's: every draft is accepted"),
+    ]
+
+
+def check_next_word(attempt: Callable) -> str:
+    """BEYOND3. attempt(draft, p, q, generator) → the word that goes into the text.
+
+    The words of many drafts from q must be distributed as p, by the chi-square test, and as
+    many drafts be kept as can be.
+    """
+    cases = (([4, 1, 2, 3], [3, 2, 4, 1]), ([1, 5, 3, 1], [4, 3, 1, 2]))  # p and q, in tenths
+    trials, fits = 2000, 1e-4
+
+    def verdict(f: Callable) -> str | None:
+        for tenths in cases:
+            p, q = (torch.tensor(row, dtype=torch.float64) / 10 for row in tenths)
+            generator, counts = make_generator(7), torch.zeros(4, 4, dtype=torch.float64)
+            for _ in range(trials):
+                draft = draw_from(q, generator)
+                word = as_list(run_attempt(f, draft, p.clone(), q.clone(), generator))
+                if word not in range(4) or not isinstance(word, int) or isinstance(word, bool):
+                    return f"return one word's number, an int from 0 to 3, yours was {word!r}"
+                counts[draft, word] += 1
+            words, due = counts.sum(0), trials * p
+            if chi_square_p(words, due) < fits:
+                known = {
+                    said: chi_square_p(words, trials * wrong)
+                    for wrong, said in _next_word_mistakes(p, q)
+                }
+                likely = max(known, key=known.get)
+                if known[likely] >= fits:
+                    return likely
+                odd = int(misfits(words, due).abs().argmax())
+                return (
+                    f"word {odd} came {words[odd]:.0f} times in {trials}, {due[odd]:.0f} were due"
+                )
+            kept, most = counts.trace(), trials * torch.minimum(p, q).sum()
+            if chi_square_p([kept, trials - kept], [most, trials - most]) < fits:
+                return (
+                    f"the words are right, but {kept / trials:.2f} of the drafts were kept, and "
+                    f"{most / trials:.2f} can be: accept with min(1, p / q)"
+                )
         return None
 
     return check(verdict, attempt)

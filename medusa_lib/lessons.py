@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from medusa_lib.model import LM
-from medusa_lib.plots import STEP_WORDS, plot_pipeline
+from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS, plot_beyond, plot_pipeline
 
 
 def source_of(function: Callable) -> str:
@@ -47,6 +47,14 @@ def where_we_are(step: int) -> None:
     plt.show()
     module = STEP_WORDS[step]
     print(f"You are at STEP{step} of STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
+
+
+def where_we_are_beyond(lesson: int) -> None:
+    """Draw the lessons beyond the steps, this one marked, and say it in words. lesson: from 1."""
+    plot_beyond(lesson)
+    plt.show()
+    module = BEYOND_WORDS[lesson - 1]
+    print(f"You are at BEYOND{lesson}, after STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
 
 
 def parameter_parts(model: PreTrainedModel) -> dict[str, int]:
@@ -124,6 +132,32 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         return "  ".join([row[0].ljust(widths[0]), *rest]).rstrip()
 
     return "\n".join(line(row) for row in cells)
+
+
+def misfits(observed: object, expected: object) -> torch.Tensor:
+    """Counts that came and counts that were due, of any shape → (observed - expected) / √expected.
+
+    One number for each kind that can come; infinite for one that came and should not.
+    """
+    observed, expected = (torch.as_tensor(x, dtype=torch.float64) for x in (observed, expected))
+    if observed.shape != expected.shape or not torch.isclose(observed.sum(), expected.sum()):
+        raise ValueError("observed and expected must have the same shape and the same total")
+    seen = (expected > 0) | (observed > 0)
+    return (observed - expected)[seen] / expected[seen].sqrt()
+
+
+def chi_square_p(observed: object, expected: object) -> float:
+    """The chi-square test: how often chance alone strays at least this far from `expected`.
+
+    In [0, 1]: near 0 the counts do not fit. Each kind that can come should be expected 5 times
+    or more. Raises ValueError if shapes or totals differ.
+    """
+    statistic = misfits(observed, expected).square().sum()
+    kinds = int((torch.as_tensor(expected) > 0).sum())
+    if kinds == 1:
+        return float(statistic == 0)
+    freedom = torch.tensor(kinds - 1, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom / 2, statistic / 2))
 
 
 Rule = Callable[[list[int]], int | list[float]]  # ids so far → one token, or V probabilities

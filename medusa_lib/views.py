@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -24,8 +25,14 @@ from medusa_lib.device import make_generator
 from medusa_lib.drafter import propose_branch
 from medusa_lib.model import LM
 from medusa_lib.plots import visible
-from medusa_lib.records import Generation, LoopRecord
+from medusa_lib.records import (
+    Generation,
+    LoopRecord,
+    acceptance_rate,
+    mean_accepted_length,
+)
 from medusa_lib.sampling import softmax_temp, top_p_indices
+from medusa_lib.sampling_exactly import nucleus_probs, residual
 from medusa_lib.utilities import append_token, decode, encode, last_logits
 
 CHIP_COLOURS = ("#D6E8F5", "#FBE8C6", "#D3EFE4", "#F4DCE9")
@@ -182,13 +189,17 @@ def verdicts_html(rows: Sequence[tuple[str, str, str]]) -> str:
     return f'<table class="verdicts" style="{style}"><tr>{head}</tr>{cells}</table>'
 
 
-def metrics_html(runs: dict[str, Generation]) -> str:
-    """The figures of each run side by side, each under its label with its denominator."""
+def metrics_html(runs: dict[str, Generation], *more: tuple[str, ...]) -> str:
+    """The figures of each run side by side, each under its label with its denominator.
+
+    more: further rows, a label and then a cell for each run.
+    """
+    keyed = [*zip(LABELS, metrics_rows(*runs.values()), strict=True), *(("more", m) for m in more)]
     rows = "".join(
         f"<tr><th scope='row' style='text-align:left'>{label}</th>"
         + "".join(f'<td data-metric="{key}">{html.escape(value)}</td>' for value in values)
         + "</tr>"
-        for key, (label, *values) in zip(LABELS, metrics_rows(*runs.values()), strict=True)
+        for key, (label, *values) in keyed
     )
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in runs)
     head = f"<tr><td></td>{head}</tr>"
@@ -225,3 +236,212 @@ def figure_html(
     svg = re.sub("<[^<>]+>", lambda tag: _ID.sub(rf"\1{prefix}", tag[0]), svg)
     head = f'<svg role="img" aria-label="{html.escape(label)}" style="{SVG_STYLE}" '
     return svg.replace("<svg ", head, 1)
+
+
+def loops_words(loops: Sequence[LoopRecord]) -> str:
+    """The figures of a draft-and-verify run in one line."""
+
+    def figure(value: float) -> str:
+        return "none" if math.isnan(value) else f"{value:.2f}"
+
+    return (
+        f"α = {figure(acceptance_rate(loops))}, τ = {figure(mean_accepted_length(loops))}; "
+        f"{sum(len(r.emitted) for r in loops)} tokens took "
+        f"{sum(r.verify_passes for r in loops)} verify passes and "
+        f"{sum(r.draft_passes for r in loops)} draft passes"
+    )
+
+
+@dataclass(frozen=True)
+class PassView:
+    """One loop of the cure, told by texts: what one pass read, and what became of it.
+
+    before: the texts of the tokens held or fed before the last unseen one, `last`. held: how
+    many of `before` the cache holds already; all are fed anew in the first loop. rows:
+    `verdicts`. said: the model's own token in each row that was looked at. kept: (text, where
+    it came from) of each token added. rolled_back: drafts cut from the cache; after: how many
+    tokens it then holds.
+    """
+
+    index: int
+    loops: int
+    before: list[str]
+    held: int
+    last: str
+    rows: list[tuple[str, str, str]]
+    said: list[str]
+    kept: list[tuple[str, str]]
+    rolled_back: list[str]
+    after: int
+    passes: int
+    ends: bool
+
+    @property
+    def fed(self) -> int:
+        """How many tokens the pass runs over."""
+        return len(self.before) - self.held + 1 + len(self.rows)
+
+    @property
+    def words(self) -> str:
+        """The loop in one line."""
+        kinds = [kind for *_, kind in self.rows]
+        kept = [kind for _, kind in self.kept]
+        more = f", {self.passes - 1} more for near ties" if self.passes > 1 else ""
+        counts = (
+            f"{kinds.count('accepted')} of {len(kinds)} drafts accepted" if kinds else "no draft"
+        )
+        last = kept[-1] if kept and kept[-1] in ("corrected", "bonus") else ""
+        return (
+            f"loop {self.index + 1} of {self.loops}: cache {self.held}, fed {self.fed} in one "
+            f"pass{more}; {counts}{f', then one {last}' if last else ''}"
+            f"{', then EOS' if self.ends else ''}; {len(self.rolled_back)} rolled back, "
+            f"cache {self.after}"
+        )
+
+
+def pass_view(lm: LM, run: Generation, index: int) -> PassView:
+    """Loop `index` of a run of `speculate` → what its pass read and what was kept. No pass."""
+    record = run.loops[index]
+    earlier = [token for loop in run.loops[:index] for token in loop.emitted]
+    ids = [*run.prompt_ids, *earlier]
+    texts, said = token_texts(lm, ids), record.branch[: record.accepted]
+    if record.correction is not None:
+        said += (record.correction,)
+    elif lm.eos_id not in said:  # after the last accepted draft: the bonus, or the end
+        said += record.emitted[record.accepted :] or (lm.eos_id,)
+    return PassView(
+        index=index,
+        loops=len(run.loops),
+        before=texts[:-1],
+        held=len(ids) - 1 if index else 0,
+        last=texts[-1],
+        rows=verdicts(lm, record),
+        said=token_texts(lm, said),
+        kept=list(zip(token_texts(lm, record.emitted), record.sources, strict=True)),
+        rolled_back=token_texts(lm, record.branch[record.accepted :]),
+        after=len(ids) + record.accepted,
+        passes=record.verify_passes,
+        ends=run.stop_reason == "eos" and index == len(run.loops) - 1,
+    )
+
+
+def pass_html(view: PassView, shown: int = 24) -> str:
+    """A loop of the cure: the text before it, its mask as a grid, what was kept and cut.
+
+    shown: how many of the tokens before are written out.
+    """
+    tail = "".join(view.before[-shown:])
+    tail = html.escape(("… " if len(view.before) > shown else "") + tail.replace("\n", "⏎"))
+    held = "cache" if view.held else "fed now, the cache is empty"
+    kept = "".join(mark_html(text, kind) for text, kind in view.kept)
+    kept += " <b>EOS</b>: the text ends" if view.ends else ""
+    cut = "".join(mark_html(text, "unused") for text in view.rolled_back) or "nothing"
+    lines = (
+        (f"{held}: {len(view.before)} tokens", f'<span style="white-space:pre-wrap">{tail}</span>'),
+        ("one pass over", mask_html(view)),
+        ("added to the text", kept),
+        ("rolled back", cut),
+        ("the cache now", f"{view.after} tokens"),
+    )
+    cells = "".join(
+        f'<tr><th scope="row" style="text-align:right;vertical-align:top;padding-right:12px;'
+        f'width:150px">{head}</th><td>{body}</td></tr>'
+        for head, body in lines
+    )
+    style = "border-spacing:0 8px;line-height:1.5"
+    return f'<table class="pass" style="{style}">{cells}</table>'
+
+
+def mask_html(view: PassView) -> str:
+    """Who may look at whom in one pass, ● for yes, and what the model said in each row.
+
+    Rows: the last token of the text and the drafts. Columns: all before, then the same tokens.
+    """
+    drafts = [(draft, kind) for draft, _, kind in view.rows]
+    tokens = [(view.last, "greedy"), *drafts]
+    heads = [f"{len(view.before)} before", *(html.escape(visible(text)) for text, _ in tokens)]
+    heads = ["fed", *heads, "the model says"]
+    box = "border:1px solid #999;text-align:center;padding:1px 6px"
+    rows = ""
+    for row, (text, kind) in enumerate(tokens):
+        cells = "".join(
+            f'<td style="{box};background:{"#CFE3F3" if yes else "#FFFFFF"};color:#000" '
+            f'data-look="{int(yes)}">{"●" if yes else ""}</td>'
+            for yes in [True, *(column <= row for column in range(len(tokens)))]
+        )
+        answer = html.escape(visible(view.said[row])) if row < len(view.said) else "not looked at"
+        head = f'<th scope="row" style="text-align:right">{mark_html(visible(text), kind)}</th>'
+        rows += f'<tr>{head}{cells}<td style="padding-left:8px">{answer}</td></tr>'
+    top = "".join(f'<th scope="col" style="padding:1px 6px">{text}</th>' for text in heads)
+    return f'<table class="mask" style="border-collapse:collapse"><tr>{top}</tr>{rows}</table>'
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What speculative sampling makes of one word: the draft's q, the target's p, what they share.
+
+    accepted: min(p, q). residual: what is left of p, renormalised; all 0 if nothing is. Each
+    list has a number for every word.
+    """
+
+    p: list[float]
+    q: list[float]
+    accepted: list[float]
+    residual: list[float]
+
+    @property
+    def acceptance(self) -> float:
+        """Probability that the draft is accepted: the sum of min(p, q), in [0, 1]."""
+        return min(1.0, sum(self.accepted))
+
+
+def overlap(
+    target: torch.Tensor, draft: torch.Tensor, temperature: float, top_p: float | None
+) -> Overlap:
+    """Logits `[V]` of target and draft → their distributions and what those share.
+
+    Raises ValueError for a knob out of range.
+    """
+    p, q = (nucleus_probs(logits, temperature, top_p) for logits in (target, draft))
+    shared = torch.minimum(p, q)
+    differ = float(shared.sum()) < 1 - 1e-9
+    rest = residual(0, p, q) if differ else torch.zeros_like(p)
+    return Overlap(p.tolist(), q.tolist(), shared.tolist(), rest.tolist())
+
+
+def overlap_words(parts: Overlap) -> str:
+    """How often the draft is accepted, as one line."""
+    return (
+        f"a draft is accepted with probability {parts.acceptance:.2f}; "
+        f"with probability {1 - parts.acceptance:.2f} the residual takes its place"
+    )
+
+
+OVERLAP_HEAD = ("word", "p", "q", "min(p, q)", "residual", "rejected × residual", "sum")
+
+
+def overlap_rows(words: Sequence[str], parts: Overlap) -> list[list[str]]:
+    """`overlap` as rows of text, one for each word, in the order of OVERLAP_HEAD.
+
+    The last column adds the ways to the word: as an accepted draft, or from the residual.
+    """
+    rows, rejected = [], 1 - parts.acceptance
+    columns = zip(words, parts.p, parts.q, parts.accepted, parts.residual, strict=True)
+    for word, p, q, accepted, rest in columns:
+        second = rejected * rest
+        numbers = (p, q, accepted, rest, second, accepted + second)
+        rows.append([word, *(f"{number:.2f}" for number in numbers)])
+    return rows
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column names its rows. Everything is escaped."""
+    top = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th scope='row' style='text-align:left'>{html.escape(name)}</th>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for name, *cells in rows
+    )
+    style = "border-spacing:14px 2px;line-height:1.5"
+    return f'<table style="{style}"><tr>{top}</tr>{body}</table>'

@@ -16,9 +16,10 @@ import ipywidgets as w
 from matplotlib.axes import Axes
 
 from medusa_lib.config import SHIPPED_MODEL, Cfg
-from medusa_lib.demo import PROMPT, Comparison, compare
+from medusa_lib.demo import PROMPT, Comparison, compare, speedup_row
 from medusa_lib.device import make_generator
 from medusa_lib.drafter import propose_branch
+from medusa_lib.drafters import draft_fits
 from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
 from medusa_lib.model import LM, load_lm
 from medusa_lib.plots import (
@@ -70,6 +71,13 @@ PRESETS = (
     "The old witch looked at the little girl and said",
     "The Scarecrow and the Tin Woodman",
     "In the middle of the forest stood",
+)
+
+
+DRAFTER_NAMES = (
+    ("a repeated n-gram", "ngram"),
+    ("the draft model", "draft_model"),
+    ("the model itself", "self"),
 )
 
 
@@ -503,11 +511,12 @@ class LoopsPanel(KnobsPanel):
 
 
 class DemoPanel(Panel):
-    """STEP7: the whole demo, greedy and Medusa-tiny side by side."""
+    """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
     def __init__(self, lm: LM, prompt: str = PROMPT) -> None:
         self.lm, self.worker = lm, Worker()
         self.result: Comparison | None = None
+        self.drafted_by = ""
         self.prompt = text_box(prompt)
         self.presets = w.Dropdown(
             options=PRESETS,
@@ -524,25 +533,34 @@ class DemoPanel(Panel):
             style=LABEL_STYLE,
             layout=NARROW,
         )
+        self.drafter = w.Dropdown(
+            options=DRAFTER_NAMES,
+            value="draft_model" if draft_fits(lm) else "ngram",
+            description="cure drafts by",
+            style=LABEL_STYLE,
+            layout=NARROW,
+        )
         self.temperature, self.top_p = temperature_slider(), top_p_slider()
         self.span = span_slider()
         self.tokens = _slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
         self.seed = w.BoundedIntText(
             value=7, min=0, max=2**31, description="seed", style=LABEL_STYLE
         )
-        self.go = w.Button(description="Run", button_style="primary", tooltip="Run both decoders")
+        self.go = w.Button(description="Run", button_style="primary", tooltip="Run all decoders")
         self.cancel, self.progress = cancel_button(), progress_bar("progress", 1)
         sliders = w.VBox([self.temperature, self.top_p, self.span, self.tokens, self.seed])
         buttons = w.HBox([self.go, self.cancel, self.progress])
-        super().__init__([self.prompt, self.presets, self.model, sliders, buttons], height="560px")
+        boxes = [self.prompt, self.presets, self.model, self.drafter]
+        super().__init__([*boxes, sliders, buttons], height="560px")
         self.presets.observe(self._take_preset, names="value")
         self.go.on_click(lambda _button: self.start())
         self.cancel.on_click(lambda _button: self.worker.cancel())
-        observe(self.restart, *sliders.children)
+        observe(self.restart, self.drafter, *sliders.children)
         self.view.value = "<p>Press <b>Run</b>.</p>"
         self.says = (
-            "Panel: prompt, presets, model, sliders for temperature, top-p, span and new tokens, "
-            "Run and Cancel. It shows greedy and Medusa-tiny side by side, as the next cell does"
+            "Panel: prompt, presets, model, who drafts for the cure, sliders for temperature, "
+            "top-p, span and new tokens, Run and Cancel. It shows greedy, Medusa-tiny and the cure "
+            "side by side, as the next cells do"
         )
 
     def _take_preset(self, change: dict) -> None:
@@ -561,7 +579,7 @@ class DemoPanel(Panel):
         )
 
     def start(self) -> None:
-        """Run both decoders on a thread; a run in progress is overtaken."""
+        """Run all decoders on a thread; a run in progress is overtaken."""
         self.worker.start(self.run)
 
     def restart(self) -> None:
@@ -570,48 +588,55 @@ class DemoPanel(Panel):
             self.start()
 
     def run(self, stop: threading.Event) -> None:
-        """Load the model if it changed, run both decoders, draw."""
+        """Load the model if it changed, run all decoders, draw."""
         self.progress.value, self.cancel.disabled = 0, False
         self.redraw(lambda: self.picture(self.compare(stop)))
         self.cancel.disabled = True
 
     def compare(self, stop: threading.Event) -> Comparison:
-        """Both runs at the controls' values. Raises StoppedError if cancelled on the way."""
+        """All runs at the controls' values. Raises StoppedError if cancelled on the way."""
         cfg, prompt = self.cfg(), self.prompt.value
         if self.lm.model_id != cfg.MODEL_ID:
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
-        self.progress.max = 2 * cfg.MAX_NEW_TOKENS
+        self.progress.max = 4 * cfg.MAX_NEW_TOKENS
 
         def on_loop(record: LoopRecord) -> bool:
             self.progress.value += len(record.emitted)
             return not stop.is_set()
 
-        result = compare(self.lm, prompt, cfg, on_loop)
+        drafter = self.drafter.value
+        if drafter == "draft_model" and not draft_fits(self.lm):
+            drafter = "ngram"  # another model, with tokens that the draft model does not know
+        result = compare(self.lm, prompt, cfg, on_loop, drafter)
         if stop.is_set():
             overtaken = self.worker.overtaken(stop)
             raise StoppedError("" if overtaken else "cancelled; press Run to start again")
         self.progress.value = self.progress.max
-        self.result = result
+        self.result, self.drafted_by = result, drafter
         return result
 
     def picture(self, result: Comparison) -> str:
-        """HTML: both texts side by side, identical or not, the figures, two plots."""
-        runs = {"greedy": result.greedy, "Medusa-tiny": result.medusa}
+        """HTML: the texts side by side, identical or not, the figures, two plots."""
+        runs = result.runs
         columns = "".join(
             f'<div style="flex:1;min-width:280px" class="run" data-run="{name}">'
             f"<h4>{name}</h4>{run_html(self.lm, run)}</div>"
             for name, run in runs.items()
+            if run is not result.cached  # the same text once more
         )
         same = "identical: yes" if result.identical else "identical: NO"
+        by = {name: words for words, name in DRAFTER_NAMES}[self.drafted_by]
         loops, label = result.medusa.loops, "per-loop acceptance"
         acceptance = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 2.6), label, "loops")
         label = "tokens against passes"
+        lines = {name: run for name, run in runs.items() if run is not result.cached}
         passes = self.figure(
-            lambda ax: plot_tokens_against_passes(runs, ax), (6, 2.8), label, "passes"
+            lambda ax: plot_tokens_against_passes(lines, ax), (6, 2.8), label, "passes"
         )
         return (
             f'<div style="display:flex;gap:24px;flex-wrap:wrap">{columns}</div>'
-            f"<p>{legend_html(('accepted', 'corrected', 'greedy'))}</p>"
-            f'<p class="says"><b>{same}</b></p>{metrics_html(runs)}{acceptance}{passes}'
+            f"<p>{legend_html(('accepted', 'corrected', 'bonus', 'greedy'))}</p>"
+            f'<p class="says"><b>{same}</b></p><p>the cure drafted by {by}</p>'
+            f"{metrics_html(runs, speedup_row(result))}{acceptance}{passes}"
         )

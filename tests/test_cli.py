@@ -33,7 +33,7 @@ def test_the_terminal_walks_all_steps_with_the_shipped_model():
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert "identical: yes" in ran.stdout
-    assert ran.stdout.count("In a distant future, ") == 3  # the demo's line, then both texts
+    assert ran.stdout.count("In a distant future, ") == 5  # the demo's line, then both texts
 
 
 def test_every_step_says_that_it_is_ready(tiny, capsys):
@@ -74,8 +74,9 @@ def test_debug_shows_every_comparison(tiny, capsys):
     assert cli.main([*tiny, "--debug"]) == 0
     out = capsys.readouterr().out
     both = compare(load_lm(tiny[1], "cpu"), "abc", cli.Cfg(tiny[1], MAX_NEW_TOKENS=6))
-    assert out.count("\nloop ") == len(both.medusa.loops)
-    evaluated = sum(loop.evaluated for loop in both.medusa.loops)
+    drafted = [loop for run in both.runs.values() for loop in run.loops if loop.branch]
+    assert out.count("\nloop ") == len(drafted)
+    evaluated = sum(loop.evaluated for loop in drafted)
     assert out.count("greedy: accepted") + out.count(": corrected, stop") == evaluated > 0
 
 
@@ -93,7 +94,7 @@ def test_debug_leaves_json_clean(tiny, capsys):
 
 def test_outputs_that_differ_end_in_1(tiny, capsys, monkeypatch):
     def differ(lm, prompt, cfg, on_loop):
-        runs = (Generation([2], ids, "text", "length") for ids in ([3], [4]))
+        runs = (Generation([2], ids, "text", "length") for ids in ([3], [4], [3], [3]))
         return Comparison(prompt, cfg, *runs)
 
     monkeypatch.setattr(cli, "compare", differ)

@@ -2,7 +2,6 @@ import dataclasses
 import json
 
 import pytest
-import torch
 
 from medusa_lib import (
     Cfg,
@@ -16,12 +15,12 @@ from medusa_lib import (
     report,
     run_greedy,
 )
-from medusa_lib.demo import as_json
+from medusa_lib.demo import SPEEDUP_LABEL, as_json, speedup_row
 
 CFG = Cfg(MAX_NEW_TOKENS=12, SPAN=4, TEMPERATURE=1.5, TOP_P=None, SEED=3)
 
 
-def test_compare_runs_both_decoders_with_the_knobs_of_cfg(each_lm):
+def test_compare_runs_all_decoders_with_the_knobs_of_cfg(each_lm):
     cfg = dataclasses.replace(CFG, BAN_EOS_FIRST_N=2, REP_BAN_N=3)
     both = compare(each_lm, "a bad face", cfg)
     medusa = medusa_tiny(each_lm, "a bad face", 12, 4, 1.5, None, 3, 2, 3)
@@ -38,10 +37,10 @@ def test_compare_without_cfg_uses_the_defaults(tiny_gpt2):
     assert both.prompt == "abc"
 
 
-def test_on_loop_sees_the_loops_of_both(tiny_gpt2):
+def test_on_loop_sees_the_loops_of_all(tiny_gpt2):
     seen = []
     both = compare(tiny_gpt2, "abc", CFG, seen.append)
-    assert seen == both.greedy.loops + both.medusa.loops
+    assert seen == [record for run in both.runs.values() for record in run.loops]
 
 
 def run_of(new_ids, loops=()):
@@ -49,10 +48,13 @@ def run_of(new_ids, loops=()):
 
 
 def test_a_difference_is_found_and_reported():
-    both = Comparison("a", Cfg(), run_of([3, 4, 5]), run_of([3, 4, 6]))
-    assert not both.identical
-    assert both.first_difference == 2
-    assert "identical: NO, first at new token 2" in report(both)
+    same, other = run_of([3, 4, 5]), run_of([3, 4, 6])
+    for runs in ((same, other, same, same), (same, same, other, same), (same, same, same, other)):
+        differing = Comparison("a", Cfg(), *runs)
+        assert not differing.identical
+        assert differing.first_difference == 2
+        assert "identical: NO, first at new token 2" in report(differing)
+    assert Comparison("a", Cfg(), same, same, same, same).identical
 
 
 @pytest.mark.parametrize("value", [{}, "cfg", 0, Cfg])
@@ -116,12 +118,12 @@ def test_the_report_shows_both_texts_and_what_each_cost(each_lm):
     both = compare(each_lm, "a bad face", CFG)
     said = report(both)
     lines = {line[:26].strip(): line[26:].split() for line in said.splitlines()}
-    assert said.count("a bad face") == 2
+    assert said.count("a bad face") == 4
     assert lines["identical: yes"] == []
-    assert lines["new tokens"] == [str(len(both.greedy.new_ids))] * 2
-    passes = [str(both.greedy.model_passes), str(both.medusa.model_passes)]
-    assert lines["model passes"] == passes
-    assert lines["draft passes"] == ["0", str(both.medusa.draft_passes)]
+    assert lines["new tokens"] == [str(len(both.greedy.new_ids))] * 4
+    assert lines["model passes"] == [str(run.model_passes) for run in both.runs.values()]
+    assert lines["draft passes"] == ["0", str(both.medusa.draft_passes), "0", "0"]
+    assert lines[SPEEDUP_LABEL][2] == "1.00"
     assert lines["α = accepted ÷ evaluated"][0] == "–"
 
 
@@ -131,15 +133,38 @@ def test_json_holds_the_whole_comparison(each_lm):
     assert data["cfg"] == dataclasses.asdict(CFG)
     assert data["identical"] is True
     assert data["prompt"] == "a bad face"
-    for name, run in (("greedy", both.greedy), ("medusa", both.medusa)):
+    for name in ("greedy", "medusa", "cached", "cure"):
+        run = getattr(both, name)
         assert data[name]["new_ids"] == run.new_ids
         assert data[name]["text"] == run.text
         assert data[name]["model_passes"] == run.model_passes
 
 
-def test_a_run_of_eos_alone_has_a_report_and_json(rows_lm):
-    both = compare(rows_lm(torch.tensor([[9.0, 1, 2]])), "a", CFG)
+def test_a_run_of_eos_alone_has_a_report_and_json(tiny_gpt2):
+    first = run_greedy(tiny_gpt2, "a", 1).new_ids[0]
+    both = compare(dataclasses.replace(tiny_gpt2, eos_id=first), "a", CFG)
     assert both.identical
     assert both.greedy.new_ids == []
     assert "eos" in report(both)
     assert json.loads(json.dumps(as_json(both), allow_nan=False))["greedy"]["new_tokens"] == 0
+
+
+def test_the_cure_takes_the_drafter_it_is_given(lm, refuses):
+    both = compare(lm, "Once upon a time", CFG, drafter="draft_model")
+    assert both.identical
+    assert both.cure.draft_passes > 0
+    assert both.cached.model_passes == len(both.greedy.new_ids)
+    with refuses("drafter", "oracle", lm):
+        compare(lm, "Once upon a time", CFG, drafter="oracle")
+
+
+def test_a_bonus_in_words(lm):
+    loop = LoopRecord(0, (5, 6), 2, (5, 6, 7), bonus=7)
+    assert describe_loop(lm, loop).splitlines()[-1].startswith("  bonus ")
+
+
+def test_a_speedup_of_another_text_is_a_dash():
+    fast, slow = (dataclasses.replace(run_of([3, 4]), seconds=s) for s in (1.0, 2.0))
+    other = dataclasses.replace(run_of([9]), seconds=1.0)
+    row = speedup_row(Comparison("a", Cfg(), other, slow, slow, fast))
+    assert row == (SPEEDUP_LABEL, "–", "1.00", "1.00", "2.00")

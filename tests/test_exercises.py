@@ -13,6 +13,7 @@ import torch
 
 from medusa_lib import append_token, decode, encode, exercises, greedy_next, last_logits
 from medusa_lib.lessons import CORRECT, NOT_ATTEMPTED
+from medusa_lib.sampling_exactly import draw_from, is_accepted, residual
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 CHECKS = dict(inspect.getmembers(exercises, inspect.isfunction))
@@ -61,8 +62,33 @@ def alpha(loops):
     return sum(a for _, a in loops) / sum(min(a + 1, d) for d, a in loops)
 
 
+def keep(branch, choices):
+    right = [b == c for b, c in zip(branch, choices, strict=False)]
+    return choices[: (right.index(False) if False in right else len(branch)) + 1]
+
+
+def lookup(ids, n, span, latest=True):
+    ends = [end for end in range(n, len(ids)) if ids[end - n : end] == ids[-n:]]
+    end = ends[-1 if latest else 0] if ends else len(ids)
+    return ids[end : end + span]
+
+
+def expected(alpha, span):
+    return sum(alpha**i for i in range(span + 1))
+
+
 def mean_alpha(loops):
     return sum(a / min(a + 1, d) for d, a in loops) / len(loops)
+
+
+def chances(p, q):
+    return [min(1, a / b) for a, b in zip(p, q, strict=True) if b > 0]
+
+
+def next_word(draft, p, q, generator):
+    if is_accepted(draft, p, q, generator):
+        return draft
+    return draw_from(residual(draft, p, q), generator)
 
 
 # Check → (a right answer, {a wrong answer: a part of the sentence that it must get}).
@@ -159,6 +185,71 @@ CASES = {
             mean_alpha: "that is the mean of each loop's α",
             (lambda loops: loops): "return one number",
             (lambda loops: 1 / alpha(loops)): "it is 0.333, yours was 3.0",
+        },
+    ),
+    "check_keep": (
+        keep,
+        {
+            (lambda b, c: c[: min(len(keep(b, c)), len(b))]): "the bonus is missing",
+            (lambda b, c: c[: len(keep(b, c)) - 1]): "the correction is missing",
+            (lambda b, c: b[: len(keep(b, c))]): "adds the rejected draft",
+            (lambda b, c: [*keep(b, c)[:-1], c[-1]]): "the last row follows the whole branch",
+            (lambda b, c: c): "stop after the correction",
+            (lambda b, c: len(keep(b, c))): "[5, 9] is to be kept, yours was 2",
+        },
+    ),
+    "check_ngram_lookup": (
+        lookup,
+        {
+            (lambda ids, n, span: lookup(ids, n, span, latest=False)): "the earliest place",
+            (lambda ids, n, span: lookup(ids, n, 99)): "that is more than span = 2 tokens",
+            (lambda ids, n, span: ids[-n:] + lookup(ids, n, span)): "without the n tokens",
+            (lambda ids, n, span: lookup(ids, n, span)[1:]): "right after the match is missing",
+            (lambda ids, n, span: []): "the last n tokens match themselves",
+            (lambda ids, n, span: 4): "return a list of at most 2 ids, yours was 4",
+            (lambda ids, n, span: ids[:2]): "it is [4, 8], yours was [1, 2]",
+        },
+    ),
+    "check_break_even_cost": (
+        lambda alpha, span: (expected(alpha, span) - 1) / span,
+        {
+            (lambda alpha, span: expected(alpha, span) / span): "take it off before you divide",
+            (lambda alpha, span: expected(alpha, span) - 1): "the cost of the whole branch",
+            expected: "those are the tokens per loop",
+            (lambda alpha, span: [alpha]): "return one number",
+            (lambda alpha, span: alpha): "it is 0.3750, yours was 0.5",
+        },
+    ),
+    "check_cache_after": (
+        lambda held, unseen, drafted, accepted: held + unseen + accepted,
+        {
+            (lambda h, u, d, a: h + u + d): "that is before the rollback",
+            (lambda h, u, d, a: h + u + a + 1): "one too many",
+            (lambda h, u, d, a: h + a): "the unseen tokens were fed too",
+            (lambda h, u, d, a: h + u + d - a): "cut the rejected tokens",
+            (lambda h, u, d, a: a): "it is 13, yours was 2",
+        },
+    ),
+    "check_acceptance_chance": (
+        lambda p, q: sum(map(min, p, q)),
+        {
+            (lambda p, q: 1 - sum(map(min, p, q))): "how often a draft is rejected",
+            (lambda p, q: sum(a * b for a, b in zip(p, q, strict=True))): "independent draws agree",
+            (lambda p, q: sum(chances(p, q)) / len(chances(p, q))): "counts more often",
+            (lambda p, q: sum(chances(p, q))): "weigh each word's min(1, p / q)",
+            (lambda p, q: 1 - sum(abs(a - b) for a, b in zip(p, q, strict=True))): "halve its sum",
+            (lambda p, q: sum(map(max, p, q))): "what do p and q share?",
+            (lambda p, q: p): "return one number",
+            (lambda p, q: 9): "it is 0.7000, yours was 9",
+        },
+    ),
+    "check_next_word": (
+        next_word,
+        {  # more of them in test_beyond_3.py
+            (lambda draft, p, q, generator: draft): "every draft is accepted",
+            (lambda draft, p, q, generator: draw_from(p, generator)): "0.70 can be",
+            (lambda draft, p, q, generator: 3): "word 3 came 2000 times in 2000, 600 were due",
+            (lambda draft, p, q, generator: p): "an int from 0 to 3",
         },
     ),
 }
@@ -282,7 +373,7 @@ def imports(path):
 
 SOLUTIONS = [
     pytest.param(path, code, id=f"{path.stem}-{first_function(code)}")
-    for path in sorted(FOLDER.glob("*.ipynb"))
+    for path in sorted(FOLDER.rglob("*.ipynb"))
     for code in folded_solutions(path)
     if first_function(code)
 ]
@@ -296,7 +387,7 @@ def test_the_solution_that_a_lesson_folds_away_passes(path, code, lm):
     assert eval(call, names) == CORRECT
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_stub_has_a_folded_solution(path):
     assert {first_function(code) for code in folded_solutions(path)} >= set(stubs(path))
     uses = re.findall(r"^print\(check_\w+\(", "\n".join(cells(path, "code")), re.M)

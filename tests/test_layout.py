@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import medusa_lib
-from medusa_lib.plots import STEP_WORDS
+from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}
@@ -49,6 +49,14 @@ def test_every_requirement_is_pinned_and_says_what_it_serves() -> None:
 def test_lesson_and_module_carry_the_same_word(step: int) -> None:
     word = STEP_WORDS[step]
     assert (ROOT / "notebooks" / f"STEP{step}_{word}.ipynb").exists()
+    assert (ROOT / "medusa_lib" / f"{word}.py").exists()
+    assert (ROOT / "tests" / f"test_{word}.py").exists()
+
+
+@pytest.mark.parametrize("number", range(1, len(BEYOND_WORDS) + 1))
+def test_beyond_lesson_and_module_carry_the_same_word(number: int) -> None:
+    word = BEYOND_WORDS[number - 1]
+    assert (ROOT / "notebooks" / "beyond" / f"BEYOND{number}_{word}.ipynb").exists()
     assert (ROOT / "medusa_lib" / f"{word}.py").exists()
     assert (ROOT / "tests" / f"test_{word}.py").exists()
 

@@ -14,10 +14,14 @@ import pytest
 import torch
 from nbconvert import HTMLExporter
 
-from medusa_lib.plots import STEP_WORDS
+from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-LESSONS = [FOLDER / f"STEP{i}_{word}.ipynb" for i, word in enumerate(STEP_WORDS)]
+STEPS = [FOLDER / f"STEP{i}_{word}.ipynb" for i, word in enumerate(STEP_WORDS)]
+BEYOND = [
+    FOLDER / "beyond" / f"BEYOND{i}_{word}.ipynb" for i, word in enumerate(BEYOND_WORDS, start=1)
+]
+LESSONS = [*STEPS, *BEYOND]
 LOOSE_TAGS = {"nbval-ignore-output", "raises-exception", "nbval-raises-exception"}
 SKIP_TAGS = {"nbval-skip", "skip"}
 MAGIC = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
@@ -48,6 +52,10 @@ def has_checked_output(cell: nbformat.NotebookNode) -> bool:
         output.get("text") or set(output.get("data", {})) & {"text/plain", "text/markdown"}
         for output in cell.outputs
     )
+
+
+def test_every_notebook_is_a_lesson() -> None:
+    assert sorted(FOLDER.rglob("*.ipynb")) == sorted(LESSONS)
 
 
 @lessons
@@ -97,7 +105,7 @@ def test_exported_page_shows_every_picture(path: Path) -> None:
     page, _ = HTMLExporter().from_filename(str(path))
     pictures = [o for c in code_cells(path) for o in c.outputs if "image/png" in o.get("data", {})]
     assert page.count('src="data:image/png') == len(pictures) > 0
-    assert "You are at STEP" in page
+    assert f"You are at {path.stem.split('_')[0]}" in page
 
 
 @lessons
@@ -118,11 +126,14 @@ def test_follows_the_template(path: Path) -> None:
         assert wanted in prose, wanted
     for wanted in ("## Recap", "**Words learned:**", "minutes"):
         assert wanted in prose, wanted
-    for link in re.findall(r"\]\((\w+\.ipynb)\)", prose):
-        assert (FOLDER / link).exists(), link
-    step = int(path.stem[4])
-    for neighbour in {step - 1, step + 1} & set(range(8)):
-        assert f"(STEP{neighbour}_" in prose
+    for link in re.findall(r"\]\(([\w./]+\.ipynb)\)", prose):
+        assert (path.parent / link).exists(), link
+    kind, number = re.match(r"([A-Z]+)(\d)", path.stem).groups()
+    series = STEPS if kind == "STEP" else BEYOND
+    place = series.index(path)
+    assert int(number) == place + (kind == "BEYOND")
+    for neighbour in series[max(0, place - 1) : place] + series[place + 1 : place + 2]:
+        assert f"({neighbour.name})" in prose
     for cell in code_cells(path):
         assert cell.source.count("\n") < 25, cell.source
 

@@ -17,6 +17,7 @@ from medusa_lib.pretrained.books import HELD_OUT
 from medusa_lib.pretrained.card import PROMPTS, quoted
 
 FOLDER = Path(medusa_lib.pretrained.__file__).parent / "bookworm"
+DRAFT = FOLDER.with_name("bookmite")
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,21 @@ def test_the_sample_texts_are_what_the_model_writes(card, lm):
 def test_the_model_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_lm(device="cpu").context_length == 512
+
+
+def test_the_draft_model_is_much_smaller_and_has_the_same_tokenizer(lm):
+    assert sum(path.stat().st_size for path in DRAFT.iterdir()) < 2e6
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (DRAFT / name).read_bytes() == (FOLDER / name).read_bytes()
+    assert {path.name for path in DRAFT.iterdir()} == {path.name for path in FOLDER.iterdir()}
+    assert load_lm("bookmite", "cpu").context_length == lm.context_length
+
+
+def test_the_draft_models_card_is_its_own(lm):
+    card = (DRAFT / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((DRAFT / "figures.json").read_text(encoding="utf-8"))
+    assert "# Bookmite" in card
+    assert "draft model" in card
+    assert figures["parameters"] == sum(p.numel() for p in lm.draft.model.parameters())
+    assert f"{figures['held_out_together']['bits_per_byte']:.3f}" in card
+    assert set(figures["training_books"]).isdisjoint(HELD_OUT)

@@ -111,8 +111,8 @@ def hold(monkeypatch):
     def slow_tiny(*args, on_loop, **knobs):
         return real[0](*args, on_loop=waiting(on_loop), **knobs)
 
-    def slow_compare(lm, prompt, cfg, on_loop):
-        return real[1](lm, prompt, cfg, waiting(on_loop))
+    def slow_compare(lm, prompt, cfg, on_loop, drafter):
+        return real[1](lm, prompt, cfg, waiting(on_loop), drafter)
 
     monkeypatch.setattr(widgets, "medusa_tiny", slow_tiny)
     monkeypatch.setattr(widgets, "compare", slow_compare)
@@ -510,7 +510,7 @@ def test_demo_panel_shows_the_comparison_of_its_controls(lm):
         12,
         3,
     )
-    assert_shows(panel, lm, compare(lm, PROMPT, cfg))
+    assert_shows(panel, lm, compare(lm, PROMPT, cfg, drafter=panel.drafter.value))
     assert panel.progress.value == panel.progress.max
     assert panel.cancel.disabled
     assert not panel.message.value
@@ -550,7 +550,7 @@ def test_demo_panel_survives_bad_input(lm, control, bad, said):
     panel.go.click()
     settle(panel)
     assert not panel.message.value
-    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg()))
+    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg(), drafter=panel.drafter.value))
 
 
 def test_demo_panel_says_in_one_line_that_a_model_is_unknown(lm, monkeypatch):
@@ -569,7 +569,7 @@ def test_demo_panel_says_in_one_line_that_a_model_is_unknown(lm, monkeypatch):
     panel.go.click()
     settle(panel)
     assert not panel.message.value
-    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg()))
+    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg(), drafter=panel.drafter.value))
 
 
 def test_demo_panel_loads_another_model_once(lm, tiny_folder, monkeypatch, capsys):
@@ -609,7 +609,7 @@ def test_demo_panel_can_be_cancelled_and_used_again(lm, hold):
     panel.go.click()
     settle(panel)
     assert not panel.message.value
-    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg()))
+    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg(), drafter=panel.drafter.value))
 
 
 @pytest.mark.parametrize("how", ["a newer value", "run again"])
@@ -627,7 +627,7 @@ def test_a_newer_run_overtakes_the_demo_that_runs(lm, hold, how):
     hold.go.set()
     settle(panel)
     assert panel.result.cfg.SPAN == 5
-    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg()))
+    assert_shows(panel, lm, compare(lm, PROMPT, panel.cfg(), drafter=panel.drafter.value))
     assert not any(messages), "a run that is overtaken says nothing"
 
 

@@ -1,0 +1,365 @@
+"""Every decoder on the same prompts in one run: `python -m medusa_lib.bench`.
+
+Decoders take turns on each prompt, again and again; the median over the rounds counts. Every
+output at temperature 0 is compared token for token with greedy's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from medusa_lib import peers
+from medusa_lib.bench_tables import print_tables, save_plot, write_readme
+from medusa_lib.checks import check_int
+from medusa_lib.config import default_model_id
+from medusa_lib.cost import COUNTS, pass_seconds
+from medusa_lib.drafters import draft_fits
+from medusa_lib.loops import medusa_tiny, run_greedy
+from medusa_lib.model import LM, ModelLoadError, load_lm
+from medusa_lib.records import Generation, repeats
+from medusa_lib.sampling import softmax_temp
+from medusa_lib.speculative import speculate
+from medusa_lib.utilities import last_logits
+
+PROMPTS = Path(__file__).with_name("bench_prompts.txt")
+GREEDY, GENERATE = "greedy, cached", "transformers generate"
+PLAIN_SAMPLING = "plain sampling"
+TEMPERATURE = 0.8  # of the table of sampling
+ROUNDS = 5
+
+Decoder = Callable[[str, int], "Outcome"]  # (prompt, seed) → what it wrote
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of one decoder on one prompt."""
+
+    ids: tuple[int, ...]
+    seconds: float
+    verify_passes: int
+    draft_passes: int = 0
+    loops: int = 0
+    accepted: int | None = None
+    evaluated: int | None = None
+
+    @classmethod
+    def of(cls, run: Generation) -> Outcome:
+        """What matters of a Generation."""
+        evaluated = sum(record.evaluated for record in run.loops)
+        accepted = sum(record.accepted for record in run.loops)
+        drafted = run.draft_passes or evaluated
+        return cls(
+            tuple(run.new_ids),
+            run.seconds,
+            run.verify_passes,
+            run.draft_passes,
+            len(run.loops),
+            accepted if drafted else None,
+            evaluated if drafted else None,
+        )
+
+
+@dataclass
+class Tally:
+    """All runs of one decoder: `times[prompt]` is one number a round."""
+
+    name: str
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    times: dict[int, list[float]] = field(default_factory=dict)
+    differing: set[int] = field(default_factory=set)
+
+    def add(self, prompt: int, outcome: Outcome, greedy: Outcome | None) -> None:
+        """Note one run; greedy None: there is nothing to compare with."""
+        self.outcomes[prompt] = outcome
+        self.times.setdefault(prompt, []).append(outcome.seconds)
+        if greedy is not None and outcome.ids != greedy.ids:
+            self.differing.add(prompt)
+
+    def seconds(self, prompts: Sequence[int]) -> float:
+        """Sum over prompts of the median over rounds."""
+        return sum(statistics.median(self.times[prompt]) for prompt in prompts)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Prompts from a text file: a blank line between two, a line of `# …` is a heading.
+
+    Raises ValueError if there is none, OSError if the file cannot be read.
+    """
+    blocks = path.read_text(encoding="utf-8").split("\n\n")
+    lines = ("\n".join(x for x in b.splitlines() if not x.startswith("# ")) for b in blocks)
+    prompts = [prompt for prompt in (line.strip("\n") for line in lines) if prompt.strip()]
+    if not prompts:
+        raise ValueError(f"--prompts must have at least one prompt, got none in {path.name}")
+    return prompts
+
+
+def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
+    """The rows of the first table: all of them must write greedy's tokens."""
+
+    def ours(drafter: str | None) -> Decoder:
+        return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, count))
+
+    def theirs(**options: object) -> Decoder:
+        return lambda prompt, seed: Outcome(**peers.generate(lm, prompt, count, **options))
+
+    rows: dict[str, Decoder] = {
+        "greedy, no cache": lambda prompt, seed: Outcome.of(run_greedy(lm, prompt, count)),
+        GREEDY: ours(None),
+        GENERATE: theirs(),
+        "Medusa-tiny": lambda prompt, seed: Outcome.of(medusa_tiny(lm, prompt, count)),
+        "self-draft, one pass": ours("self"),
+        "n-gram": ours("ngram"),
+        "transformers prompt lookup": theirs(prompt_lookup_num_tokens=peers.LOOKUP_TOKENS),
+    }
+    if draft_fits(lm):
+        rows["draft model"] = ours("draft_model")
+        rows["transformers assisted"] = theirs(assistant_model=lm.draft.model)
+    return rows
+
+
+def sampling_decoders(lm: LM, count: int) -> dict[str, Decoder]:
+    """The rows of the second table: all of them sample the same distribution."""
+
+    def ours(drafter: str | None) -> Decoder:
+        knobs = {"max_new_tokens": count, "temperature": TEMPERATURE}
+        return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, seed=seed, **knobs))
+
+    rows = {PLAIN_SAMPLING: ours(None), "self-draft": ours("self"), "n-gram": ours("ngram")}
+    return rows | ({"draft model": ours("draft_model")} if draft_fits(lm) else {})
+
+
+def run_rounds(
+    decoders: dict[str, Decoder],
+    prompts: Sequence[str],
+    rounds: int,
+    reference: str | None,
+    on_run: Callable[[], None],
+) -> dict[str, Tally]:
+    """Each decoder on each prompt, `rounds` times, taking turns; a first round is not counted.
+
+    reference: the decoder whose tokens the others must write; None: no comparison.
+    """
+    tallies = {name: Tally(name) for name in decoders}
+    for turn in range(-1, rounds):
+        for i, prompt in enumerate(prompts):
+            outcomes = {}
+            for name, decode in decoders.items():
+                outcomes[name] = decode(prompt, 1000 * (turn + 1) + i)
+                on_run()
+            greedy = outcomes[reference] if reference else None
+            if turn >= 0:
+                for name, outcome in outcomes.items():
+                    tallies[name].add(i, outcome, greedy)
+    return tallies
+
+
+def surprise(lm: LM, prompt: str, ids: Sequence[int]) -> list[float]:
+    """How surprised the model is by each token of a sample, in nats, at TEMPERATURE.
+
+    Its mean is the same for all samplers of the same distribution.
+    """
+    known = lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    fed = torch.tensor([[*known, *ids]], device=lm.device)
+    with torch.inference_mode():
+        logits = lm.model(input_ids=fed, use_cache=False).logits[0].double().cpu()
+    places = range(len(known) - 1, len(known) + len(ids) - 1)
+    probs = (softmax_temp(logits[place], TEMPERATURE) for place in places)
+    return [-float(p[token].log()) for p, token in zip(probs, ids, strict=True)]
+
+
+def summary(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dict:
+    """The figures of one row over some prompts. over: name → the row to divide by."""
+    done = [tally.outcomes[prompt] for prompt in prompts]
+    tokens, seconds = sum(len(o.ids) for o in done), tally.seconds(prompts)
+    evaluated = [o.evaluated for o in done if o.evaluated]
+    accepted = sum(o.accepted or 0 for o in done)
+    loops = sum(o.loops for o in done)
+    return {
+        "name": tally.name,
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        **{f"over_{key}": row.seconds(prompts) / seconds for key, row in over.items()},
+        "verify_passes": sum(o.verify_passes for o in done),
+        "draft_passes": sum(o.draft_passes for o in done),
+        "tau": tokens / loops if loops else None,
+        "alpha": accepted / sum(evaluated) if evaluated else None,
+        "identical": len(prompts) - len(tally.differing & set(prompts)),
+        "prompts": len(prompts),
+    }
+
+
+def greedy_table(tallies: dict[str, Tally], prompts: Sequence[int]) -> list[dict]:
+    """The rows of the first table over some of the prompts."""
+    over = {"greedy": tallies[GREEDY], "generate": tallies[GENERATE]}
+    return [summary(tally, prompts, over) for tally in tallies.values()] if prompts else []
+
+
+def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) -> list[dict]:
+    """The rows of the second table: seconds per token, and the surprise of what was written."""
+    plain, everyone = tallies[PLAIN_SAMPLING], range(len(prompts))
+    per_token = {}
+    rows = []
+    for tally in tallies.values():
+        figures = summary(tally, everyone, {})
+        nats = [x for i in everyone for x in surprise(lm, prompts[i], tally.outcomes[i].ids)]
+        per_token[tally.name] = figures["seconds"] / figures["tokens"]
+        figures["over_plain"] = per_token[plain.name] / per_token[tally.name]
+        figures["surprise"] = statistics.fmean(nats)
+        figures["surprise_error"] = statistics.stdev(nats) / len(nats) ** 0.5
+        rows.append(figures)
+    return rows
+
+
+def pass_table(lm: LM) -> dict:
+    """Milliseconds of a pass by its number of tokens, and what a full context adds to it."""
+    early, full = min(64, lm.context_length - max(COUNTS)), lm.context_length - 1
+    lean = pass_seconds(lm, context=early)
+    late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
+    return {
+        "milliseconds": {count: 1000 * lean[count] for count in COUNTS},
+        "ratio": {count: lean[count] / lean[1] for count in COUNTS},
+        "full_context": full,
+        "full_context_over_64": late,
+    }
+
+
+def goals(result: dict) -> list[dict]:
+    """The project's own goals (2 threads, 64 new tokens, the shipped models), and what came out."""
+    rows = {
+        part: {row["name"]: row["tokens_per_second"] for row in result[part]}
+        for part in ("not_looping", "looping")
+    }
+    ratio = result["passes"]["ratio"]
+
+    def of(part: str, name: str, other: str) -> float | None:
+        speeds = rows[part]
+        return speeds[name] / speeds[other] if {name, other} <= speeds.keys() else None
+
+    listed = [
+        ("cached greedy ÷ generate", of("not_looping", GREEDY, GENERATE), ">=", 1.5),
+        ("one pass of 8 positions ÷ of 1", ratio[8], "<=", 1.1),
+        ("one pass of 16 positions ÷ of 1", ratio[16], "<=", 1.3),
+        ("n-gram ÷ cached greedy, not looping", of("not_looping", "n-gram", GREEDY), ">=", 1.25),
+        ("n-gram ÷ cached greedy, looping", of("looping", "n-gram", GREEDY), ">=", 1.8),
+        (
+            "n-gram ÷ transformers prompt lookup",
+            of("not_looping", "n-gram", "transformers prompt lookup"),
+            ">=",
+            1.8,
+        ),
+        (
+            "draft model ÷ transformers assisted",
+            of("not_looping", "draft model", "transformers assisted"),
+            ">=",
+            1.5,
+        ),
+        (
+            "time per token at full context ÷ at 64",
+            result["passes"]["full_context_over_64"],
+            "<=",
+            1.25,
+        ),
+    ]
+    return [
+        {"measure": name, "goal": f"{sign} {goal}", "reached": value, "met": met(value, sign, goal)}
+        for name, value, sign, goal in listed
+    ]
+
+
+def met(value: float | None, sign: str, goal: float) -> bool | None:
+    """True if a figure reaches its goal; None if it was not measured."""
+    if value is None:
+        return None
+    return value >= goal if sign == ">=" else value <= goal
+
+
+def run_bench(
+    lm: LM,
+    prompts: Sequence[str],
+    count: int,
+    rounds: int = ROUNDS,
+    console: Console | None = None,
+) -> dict:
+    """Both tables, the cost of passes, and the goals, as plain data.
+
+    Raises ValueError for a prompt or count out of range.
+    """
+    check_int("new_tokens", count, 1), check_int("rounds", rounds, 1)
+    for prompt in prompts:
+        last_logits(lm, torch.tensor([lm.tokenizer(prompt)["input_ids"]], device=lm.device))
+    greedy, sampling = greedy_decoders(lm, count), sampling_decoders(lm, count)
+    total = (rounds + 1) * len(prompts) * (len(greedy) + len(sampling))
+    with Progress(console=console or Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=total)
+
+        def on_run() -> None:
+            bar.advance(task)
+
+        tallies = run_rounds(greedy, prompts, rounds, "greedy, no cache", on_run)
+        sampled = run_rounds(sampling, prompts, rounds, None, on_run)
+    looping = [i for i, done in tallies[GREEDY].outcomes.items() if repeats(done.ids)]
+    others = [i for i in range(len(prompts)) if i not in looping]
+    result = {
+        "model": lm.model_id,
+        "device": str(lm.device),
+        "threads": torch.get_num_threads(),
+        "prompts": len(prompts),
+        "new_tokens": count,
+        "rounds": rounds,
+        "not_looping": greedy_table(tallies, others),
+        "looping": greedy_table(tallies, looping),
+        "sampling": sampling_table(lm, sampled, prompts),
+        "passes": pass_table(lm),
+    }
+    return {**result, "goals": goals(result)}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m medusa_lib.bench", description=__doc__)
+    parser.add_argument("--model", default=default_model_id(), help="name, folder or hub id")
+    parser.add_argument("--device", help="cpu, cuda or mps; the best at hand if not given")
+    parser.add_argument("--threads", type=int, help="of the processor")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a blank line between two")
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="timings of each run")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--plot", type=Path, help="write a picture here (png, svg, pdf)")
+    parser.add_argument("--readme", type=Path, help="write the tables into this Markdown file")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, and write what was asked for; a bad value ends it with one line."""
+    args = parse(argv)
+    try:
+        if args.threads is not None:
+            torch.set_num_threads(check_int("--threads", args.threads, 1))
+        prompts = read_prompts(args.prompts)
+        result = run_bench(load_lm(args.model, args.device), prompts, args.new_tokens, args.rounds)
+        print_tables(result, Console())
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if args.plot:
+            save_plot(result, args.plot)
+        if args.readme:
+            write_readme(result, args.readme)
+    except (ValueError, OSError, ModelLoadError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

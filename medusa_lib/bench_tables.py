@@ -1,0 +1,146 @@
+"""The bench's figures as tables on the terminal, in a README, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from medusa_lib.plots import plot_bench
+
+START, END = "<!-- bench: written by the command, not by hand -->", "<!-- /bench -->"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def passes(row: dict) -> str:
+    """Verifying passes, and drafting ones if there were any."""
+    drafts = f" + {row['draft_passes']:,}" if row["draft_passes"] else ""
+    return f"{row['verify_passes']:,}{drafts}"
+
+
+Columns = dict[str, Callable[[dict], str]]
+GREEDY_COLUMNS: Columns = {
+    "decoder": lambda row: row["name"],
+    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
+    "÷ cached greedy": lambda row: number(row["over_greedy"]),
+    "÷ generate": lambda row: number(row["over_generate"]),
+    "passes (+ draft)": passes,
+    "τ": lambda row: number(row["tau"]),
+    "α": lambda row: number(row["alpha"]),
+    "identical": lambda row: f"{row['identical']} of {row['prompts']}",
+}
+SAMPLING_COLUMNS: Columns = {
+    "decoder": lambda row: row["name"],
+    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
+    "÷ plain sampling": lambda row: number(row["over_plain"]),
+    "passes (+ draft)": passes,
+    "τ": lambda row: number(row["tau"]),
+    "α": lambda row: number(row["alpha"]),
+    "surprise, nats/token": lambda row: f"{row['surprise']:.2f} ± {row['surprise_error']:.2f}",
+}
+GOAL_COLUMNS: Columns = {
+    "measure": lambda row: row["measure"],
+    "goal": lambda row: row["goal"].replace(">=", "≥").replace("<=", "≤"),
+    "reached": lambda row: number(row["reached"]),
+    "met": lambda row: {True: "yes", False: "no", None: "–"}[row["met"]],
+}
+PASS_COLUMNS: Columns = {
+    "positions in one pass": lambda row: row["count"],
+    "ms": lambda row: number(row["milliseconds"]),
+    "÷ one position": lambda row: number(row["ratio"]),
+}
+
+
+def parts(result: dict) -> list[tuple[str, Columns, list[dict]]]:
+    """(title, columns, rows) of every table that has rows."""
+    cost = result["passes"]
+    counts = [
+        {"count": str(n), "milliseconds": ms, "ratio": cost["ratio"][n]}
+        for n, ms in cost["milliseconds"].items()
+    ]
+    loop, other = result["looping"], result["not_looping"]
+    sampled = result["sampling"]
+    titles = [
+        (f"Outputs that do not loop ({size(other)} prompts)", GREEDY_COLUMNS, other),
+        (f"Outputs that loop ({size(loop)} prompts)", GREEDY_COLUMNS, loop),
+        (f"Sampling at temperature 0.8 ({size(sampled)} prompts)", SAMPLING_COLUMNS, sampled),
+        ("One pass", PASS_COLUMNS, counts),
+        ("Goals", GOAL_COLUMNS, result["goals"]),
+    ]
+    return [part for part in titles if part[2]]
+
+
+def size(rows: list[dict]) -> int:
+    """Over how many prompts these rows are."""
+    return rows[0]["prompts"] if rows else 0
+
+
+def print_tables(result: dict, console: Console) -> None:
+    """All tables on the terminal."""
+    for title, columns, rows in parts(result):
+        table = Table(title=title, title_justify="left")
+        for i, head in enumerate(columns):
+            table.add_column(head, justify="right" if i else "left")
+        for row in rows:
+            table.add_row(*(cell(row) for cell in columns.values()))
+        console.print(table)
+    console.print(settings(result))
+
+
+def settings(result: dict) -> str:
+    """Under what conditions the figures were measured, in one line."""
+    return (
+        f"Model {result['model']}, {result['device']}, {result['threads']} threads, "
+        f"{result['prompts']} prompts, {result['new_tokens']} new tokens, median of "
+        f"{result['rounds']} rounds in which all decoders took turns. "
+        "A text loops if it repeats six tokens three times."
+    )
+
+
+def markdown(result: dict) -> str:
+    """All tables as Markdown."""
+    lines = [settings(result), ""]
+    for title, columns, rows in parts(result):
+        heads = list(columns)
+        lines += [f"**{title}**", "", row_line(heads)]
+        lines += [row_line(["---", *["---:"] * (len(heads) - 1)])]
+        lines += [row_line([cell(row) for cell in columns.values()]) for row in rows]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def row_line(cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_readme(result: dict, path: Path) -> None:
+    """Put the tables between the two marks of a Markdown file.
+
+    Raises ValueError if the marks are missing.
+    """
+    fill_marks(path, START, END, markdown(result))
+
+
+def fill_marks(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
+    whole = path.read_text(encoding="utf-8")
+    if start not in whole or end not in whole:
+        raise ValueError(f"--readme must have the marks {start} and {end}, got {path.name}")
+    before, rest = whole.split(start, 1)
+    _, after = rest.split(end, 1)
+    path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def save_plot(result: dict, path: Path) -> None:
+    """Speed over cached greedy as bars. Raises ValueError for an unknown kind of picture."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    plot_bench(result["not_looping"], result["looping"], figure.subplots())
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,36 @@
+"""Settle a drafter's bets on a text that is already written, without the model that wrote it."""
+
+from __future__ import annotations
+
+import time
+
+from medusa_lib.checks import check_int
+from medusa_lib.drafters import Drafter, common_prefix
+from medusa_lib.loops import up_to_eos
+from medusa_lib.model import LM
+from medusa_lib.one_pass import Branch, State
+from medusa_lib.records import Generation, LoopRecord
+from medusa_lib.speculative import record_pass
+
+
+def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRecord]:
+    """The loops in which `drafter` would have written greedy's `run`: those of `speculate`.
+
+    At temperature 0 the text is greedy's whatever is drafted, so it can be looked up. For
+    drafters that need nothing of the model's own passes.
+    """
+    check_int("span", span, 1)
+    state, loops = State.start(lm, run.prompt_ids), []
+    rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
+    while rest:
+        began = time.perf_counter()
+        room = span if rest[-1] == lm.eos_id else len(rest) - 1
+        branch = drafter.propose(state, min(span, room)) if room else Branch()
+        tokens = up_to_eos(branch.tokens[:room], lm.eos_id)
+        branch = Branch(tokens, passes=branch.passes)
+        accepted = common_prefix(tokens, rest)
+        new = rest[: accepted + 1]
+        state.ids += new
+        loops.append(record_pass(len(loops), branch, accepted, new, lm.eos_id, 1, began))
+        rest = rest[accepted + 1 :]
+    return loops

@@ -1,0 +1,216 @@
+"""The bench: what it counts, compares and writes. Its seconds are not tested."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from medusa_lib import bench, last_logits, peers, run_greedy
+from medusa_lib.bench import (
+    GENERATE,
+    GREEDY,
+    PROMPTS,
+    Outcome,
+    Tally,
+    goals,
+    main,
+    read_prompts,
+    run_bench,
+    run_rounds,
+    surprise,
+)
+from medusa_lib.bench_tables import END, START, markdown, parts, write_readme
+from medusa_lib.cost import COUNTS
+
+FEW = ["Once upon a time there was a", "la la la la"]
+
+
+@pytest.fixture(scope="module")
+def result(lm):
+    return run_bench(lm, FEW, count=8, rounds=1)
+
+
+def test_the_prompts_are_many_and_varied() -> None:
+    prompts = read_prompts(PROMPTS)
+    assert len(prompts) == len(set(prompts)) >= 24
+    sizes = [len(prompt) for prompt in prompts]
+    assert min(sizes) < 30
+    assert max(sizes) > 300
+    assert not any(prompt.startswith("#") for prompt in prompts)
+
+
+def test_a_file_without_prompts_is_refused(tmp_path) -> None:
+    path = tmp_path / "none.txt"
+    path.write_text("# only a heading\n\n\n")
+    with pytest.raises(ValueError, match="--prompts must have at least one prompt, got none"):
+        read_prompts(path)
+
+
+def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
+    rows = result["not_looping"] + result["looping"]
+    assert {row["name"] for row in rows} == {
+        "greedy, no cache",
+        GREEDY,
+        GENERATE,
+        "Medusa-tiny",
+        "self-draft, one pass",
+        "n-gram",
+        "transformers prompt lookup",
+        "draft model",
+        "transformers assisted",
+    }
+    assert all(row["identical"] == row["prompts"] for row in rows)
+
+
+def test_passes_of_each_decoder_are_what_they_must_be(result) -> None:
+    for part in ("not_looping", "looping"):
+        for row in result[part]:
+            if row["name"] in ("greedy, no cache", GREEDY, GENERATE):
+                assert row["verify_passes"] == row["tokens"]
+                assert (row["draft_passes"], row["tau"]) == (0, 1)
+            if row["name"] == "Medusa-tiny":
+                assert row["draft_passes"] > 0
+                assert row["verify_passes"] >= row["tokens"]
+            if row["name"] in ("n-gram", "transformers prompt lookup"):
+                assert row["draft_passes"] == 0
+            if row["name"] in ("draft model", "transformers assisted", "self-draft, one pass"):
+                assert row["draft_passes"] > 0
+                assert row["verify_passes"] < row["tokens"]
+
+
+def test_a_text_is_in_one_part_only(result) -> None:
+    sizes = [part[0]["prompts"] if (part := result[name]) else 0 for name in PARTS]
+    assert sum(sizes) == len(FEW)
+
+
+PARTS = ("not_looping", "looping")
+
+
+def test_a_decoder_that_writes_something_else_is_seen() -> None:
+    right, wrong = Outcome((1, 2), 1.0, 2), Outcome((1, 3), 1.0, 2)
+    decoders = {"greedy": lambda *_: right, "liar": lambda *_: wrong}
+    tallies = run_rounds(decoders, ["a"], 2, "greedy", lambda: None)
+    assert (tallies["greedy"].differing, tallies["liar"].differing) == (set(), {0})
+
+
+def test_one_difference_in_one_round_is_enough() -> None:
+    tally = Tally("late")
+    tally.add(0, Outcome((1,), 1.0, 1), Outcome((2,), 1.0, 1))
+    tally.add(0, Outcome((2,), 1.0, 1), Outcome((2,), 1.0, 1))
+    assert tally.differing == {0}
+
+
+def test_the_median_over_rounds_counts_and_the_first_round_does_not() -> None:
+    clock = iter([99.0, 1.0, 50.0, 2.0])
+    decoders = {"one": lambda *_: Outcome((1,), next(clock), 1)}
+    tallies = run_rounds(decoders, ["a"], 3, None, lambda: None)
+    assert tallies["one"].times == {0: [1.0, 50.0, 2.0]}
+    assert tallies["one"].seconds([0]) == 2.0
+
+
+def test_rounds_of_sampling_have_seeds_of_their_own() -> None:
+    seeds = []
+    decoders = {"one": lambda prompt, seed: seeds.append(seed) or Outcome((1,), 1.0, 1)}
+    run_rounds(decoders, ["a", "b"], 2, None, lambda: None)
+    assert len(set(seeds)) == len(seeds) == 6
+
+
+def test_surprise_is_minus_the_log_of_each_tokens_probability(tiny_gpt2) -> None:
+    ids = run_greedy(tiny_gpt2, "abc", 3).new_ids
+    nats = surprise(tiny_gpt2, "abc", ids)
+    assert len(nats) == len(ids)
+    known = tiny_gpt2.tokenizer("abc", add_special_tokens=False)["input_ids"]
+    logits = last_logits(tiny_gpt2, torch.tensor([known])).double()
+    expected = -torch.log_softmax(logits / bench.TEMPERATURE, -1)[ids[0]]
+    assert nats[0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_peers_count_passes_and_leave_no_hook_behind(lm) -> None:
+    before = len(lm.model._forward_hooks)
+    run = peers.generate(lm, FEW[0], 6)
+    assert run["ids"] == tuple(run_greedy(lm, FEW[0], 6).new_ids)
+    assert run["verify_passes"] == 6
+    assert len(lm.model._forward_hooks) == before
+
+
+def test_tables_have_every_figure(result) -> None:
+    text = markdown(result)
+    for title, columns, rows in parts(result):
+        assert f"**{title}**" in text
+        assert all(cell(row) in text for row in rows for cell in columns.values())
+    assert [row["measure"] for row in result["goals"]] == [row["measure"] for row in goals(result)]
+    assert list(result["passes"]["ratio"]) == list(COUNTS)
+    assert result["passes"]["ratio"][1] == 1
+
+
+def test_goals_compare_with_the_right_sign(result) -> None:
+    for goal in result["goals"]:
+        sign, bound = goal["goal"].split()
+        if goal["reached"] is None:
+            assert goal["met"] is None
+        else:
+            over = goal["reached"] >= float(bound)
+            assert goal["met"] == (over if sign == ">=" else goal["reached"] <= float(bound))
+
+
+def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{START}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_readme(result, path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{START}\n")
+    assert text.endswith(f"\n{END}\nafter\n")
+    assert "old" not in text
+    write_readme(result, path)
+    assert path.read_text(encoding="utf-8") == text
+    path.write_text("no marks")
+    with pytest.raises(ValueError, match="--readme must have the marks"):
+        write_readme(result, path)
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Once upon a time\n")
+    table, plot = tmp_path / "out.json", tmp_path / "out.png"
+    words = ["--rounds", "1", "--new-tokens", "4", "--device", "cpu", "--prompts", str(prompts)]
+    main([*words, "--json", str(table), "--plot", str(plot)])
+    said = capsys.readouterr().out
+    assert "÷ cached" in said
+    assert "Model bookworm" in said
+    assert json.loads(table.read_text())["new_tokens"] == 4
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--threads", "0"], "--threads must be an int >= 1, got 0"),
+        (["--new-tokens", "0"], "new_tokens must be an int >= 1, got 0"),
+        (["--rounds", "0"], "rounds must be an int >= 1, got 0"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["--device", "gpu"], "device must be"),
+        (["--model", "no/such-model"], "could not be loaded"),
+    ],
+)
+def test_bad_words_end_it_with_one_line(words, says) -> None:
+    with pytest.raises(SystemExit, match=f"^error: .*{says}"):
+        main(words)
+
+
+def test_another_model_leaves_the_draft_models_rows_out(tiny_gpt2) -> None:
+    names = {row["name"] for row in run_bench(tiny_gpt2, ["abc"], 4, 1)["not_looping"]}
+    assert GREEDY in names
+    assert not {"draft model", "transformers assisted"} & names
+
+
+def test_alpha_is_of_the_evaluated_and_nothing_for_plain_decoding(result) -> None:
+    for part in PARTS:
+        for row in result[part]:
+            if row["name"] == GREEDY:
+                assert row["alpha"] is None
+            if row["name"] == "self-draft, one pass":
+                assert row["alpha"] == 1
+            assert row["alpha"] is None or not math.isnan(row["alpha"])

@@ -1,0 +1,321 @@
+"""BEYOND3: its panel, plots, views, chi-square test and exercises."""
+
+import html
+import math
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from medusa_lib import softmax_temp
+from medusa_lib.beyond_widgets import SamplingExactlyPanel
+from medusa_lib.exercises import check_acceptance_chance, check_next_word
+from medusa_lib.four_words import DRAFT, START, TARGET, WORDS, draft_logits
+from medusa_lib.lessons import CORRECT, NOT_ATTEMPTED, chi_square_p, misfits
+from medusa_lib.plots import plot_misfits, plot_overlap, plot_shares
+from medusa_lib.sampling_exactly import draw_from, is_accepted, nucleus_probs, residual
+from medusa_lib.views import (
+    OVERLAP_HEAD,
+    Overlap,
+    overlap,
+    overlap_rows,
+    overlap_words,
+    table_html,
+)
+from medusa_lib.widgets import NAME_SLIDERS
+
+mpl.use("Agg")
+
+
+@pytest.fixture
+def ax():
+    return Figure(layout="constrained").subplots()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+# The chi-square test
+
+
+def test_chi_square_of_the_lessons_example() -> None:
+    assert misfits([30, 15, 25, 30], [40, 10, 20, 30]).square().sum() == pytest.approx(6.25)
+    # Three degrees of freedom: erfc(√(s / 2)) + √(2 s / π) e^(-s / 2).
+    s = 6.25
+    p = math.erfc(math.sqrt(s / 2)) + math.sqrt(2 * s / math.pi) * math.exp(-s / 2)
+    assert chi_square_p([30, 15, 25, 30], [40, 10, 20, 30]) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("statistic", [0.0, 1.0, 9.0])
+def test_chi_square_with_one_degree_of_freedom_is_the_normal_tail(statistic) -> None:
+    off = math.sqrt(statistic * 25)
+    p = chi_square_p([50 + off, 50 - off], [50, 50])
+    assert p == pytest.approx(math.erfc(math.sqrt(statistic / 2)))
+
+
+def test_chi_square_p_is_uniform_where_the_expectation_is_right() -> None:
+    """Of honest counts, a share of about x has a p value below x."""
+    probs, generator = torch.tensor([0.4, 0.1, 0.2, 0.3]), torch.Generator().manual_seed(5)
+    draws = torch.multinomial(probs.expand(1000, 4), 500, replacement=True, generator=generator)
+    values = [chi_square_p(torch.bincount(row, minlength=4), 500 * probs) for row in draws]
+    for level in (0.1, 0.5, 0.9):
+        assert np.mean(np.array(values) < level) == pytest.approx(level, abs=0.05)
+
+
+def test_chi_square_leaves_out_what_cannot_come() -> None:
+    assert misfits([6, 4, 0], [5, 5, 0]).tolist() == misfits([6, 4], [5, 5]).tolist()
+    assert chi_square_p([6, 4, 0], [5, 5, 0]) == chi_square_p([6, 4], [5, 5])
+    assert chi_square_p([5, 4, 1], [5, 5, 0]) == 0
+    assert chi_square_p([10, 0], [10, 0]) == 1
+    assert chi_square_p([9, 1], [10, 0]) == 0
+
+
+def test_chi_square_takes_counts_of_any_shape() -> None:
+    seen, due = torch.tensor([[6, 4], [3, 7]]), torch.full((2, 2), 5.0)
+    assert chi_square_p(seen, due) == chi_square_p(seen.flatten().tolist(), [5, 5, 5, 5])
+
+
+@pytest.mark.parametrize(("seen", "due"), [([1, 2], [1, 1]), ([1, 2], [1, 1, 1]), ([2], [1, 1])])
+def test_chi_square_refuses_what_cannot_be_compared(seen, due) -> None:
+    with pytest.raises(ValueError, match="same shape and the same total"):
+        chi_square_p(seen, due)
+
+
+# The view
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("difference", [0.0, 0.5, 2.0])
+def test_overlap_adds_up_to_the_target(temperature, top_p, difference) -> None:
+    draft = draft_logits(difference)
+    parts = overlap(TARGET[START], draft, temperature, top_p)
+    assert parts.p == nucleus_probs(TARGET[START], temperature, top_p).tolist()
+    assert parts.q == nucleus_probs(draft, temperature, top_p).tolist()
+    rejected = 1 - parts.acceptance
+    total = [a + rejected * r for a, r in zip(parts.accepted, parts.residual, strict=True)]
+    assert total == pytest.approx(parts.p, abs=1e-9)
+    distance = sum(abs(a - b) for a, b in zip(parts.p, parts.q, strict=True)) / 2
+    assert parts.acceptance == pytest.approx(1 - distance)
+    assert sum(parts.residual) == pytest.approx(1 if distance > 1e-9 else 0)
+
+
+def test_overlap_rows_are_the_lessons_table() -> None:
+    rows = overlap_rows(WORDS, overlap(TARGET[START], DRAFT[START], 1.0, 1.0))
+    assert rows == [
+        ["sun", "0.40", "0.30", "0.30", "0.33", "0.10", "0.40"],
+        ["moon", "0.10", "0.20", "0.10", "0.00", "0.00", "0.10"],
+        ["star", "0.20", "0.40", "0.20", "0.00", "0.00", "0.20"],
+        ["rain", "0.30", "0.10", "0.10", "0.67", "0.20", "0.30"],
+    ]
+    assert all(len(row) == len(OVERLAP_HEAD) for row in rows)
+
+
+def test_overlap_in_words() -> None:
+    parts = Overlap([0.5, 0.5], [1.0, 0.0], [0.5, 0.0], [0.0, 1.0])
+    assert overlap_words(parts) == (
+        "a draft is accepted with probability 0.50; "
+        "with probability 0.50 the residual takes its place"
+    )
+
+
+def test_a_table_is_escaped() -> None:
+    shown = table_html(("a", "<b>"), [("<i>", "1 & 2")])
+    assert "<b>" not in shown
+    assert "<i>" not in shown
+    assert "1 &amp; 2" in shown
+
+
+# The plots
+
+
+def test_shares_are_bars_side_by_side(ax) -> None:
+    shares = {"draft": [0.3, 0.7], "target": [0.6, 0.4]}
+    plot_shares(["sun", " moon"], shares, ax)
+    assert [bar.get_height() for bar in ax.patches] == [0.3, 0.7, 0.6, 0.4]
+    assert texts(ax) == ["0.30", "0.70", "0.60", "0.40"]
+    assert ticks(ax.xaxis) == ["sun", "·moon"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(shares)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("word", "share of the draws")
+    edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
+    assert edges[0][1] == pytest.approx(edges[2][0])
+    assert edges[2][1] < edges[1][0]
+
+
+def test_overlap_bars_stack_up_to_q_and_p(ax) -> None:
+    p, q = [0.75, 0.25], [0.5, 0.5]
+    plot_overlap(WORDS[:2], p, q, ax)
+    tops: dict[float, float] = {}
+    for bar in ax.patches:
+        at = round(bar.get_x() + bar.get_width() / 2, 6)
+        assert bar.get_y() == pytest.approx(tops.get(at, 0))
+        tops[at] = bar.get_y() + bar.get_height()
+    assert tops == pytest.approx({-0.2: 0.5, 0.2: 0.75, 0.8: 0.5, 1.2: 0.25})
+    assert texts(ax) == ["0.50", "0.50", "0.75", "0.25"]
+    assert ticks(ax.xaxis) == ["q", "\nsun", "p", "q", "\nmoon", "p"]
+    assert len(ax.get_legend().get_texts()) == 3
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("word: draft q beside target p", "probability")
+
+
+def test_misfits_are_cells_with_their_signs(ax) -> None:
+    plot_misfits({"right": [0.04, -0.04], "wrong": [7.0, -5.0]}, ["a b", "c"], [0.5, 1e-9], ax)
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), [[0.04, -0.04], [7.0, -5.0]])
+    assert texts(ax) == ["+0.0", "+0.0", "+7.0", "-5.0"]
+    assert [text.get_color() for text in ax.texts] == ["black", "black", "white", "white"]
+    assert ticks(ax.yaxis) == ["right\np value 0.50", "wrong\np value < 0.001"]
+    assert ticks(ax.xaxis) == ["a·b", "c"]
+    assert ax.get_xlabel() == "text"
+    FigureCanvasAgg(ax.figure).draw()
+
+
+# The panel
+
+
+@pytest.fixture
+def panel():
+    return SamplingExactlyPanel()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "difference"),
+    [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (2.0, 0.0, 2.0), (0.5, 0.95, 0.0)],
+)
+def test_panel_shows_the_sliders_values(panel, temperature, top_p, difference, capsys) -> None:
+    panel.temperature.value, panel.top_p.value = temperature, top_p
+    panel.difference.value = difference
+    parts = overlap(TARGET[START], draft_logits(difference), temperature, top_p)
+    assert panel.current() == parts
+    says = re.search(r'<p class="says">(.*?)</p>', panel.view.value)[1]
+    assert html.unescape(says) == overlap_words(parts)
+    assert table_html(OVERLAP_HEAD, overlap_rows(WORDS, parts)) in panel.view.value
+    for value in (*parts.p, *parts.q):
+        assert f">{value:.2f}</text>" in panel.view.value
+    assert not panel.message.value
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+def test_panel_begins_at_the_worked_example(panel) -> None:
+    text = panel._repr_mimebundle_()["text/plain"]
+    assert re.fullmatch(r"Panel: .{20,}", text)
+    assert "accepted with probability 0.70" in text
+    panel.temperature.value = 0.2
+    assert panel._repr_mimebundle_()["text/plain"] == text == SamplingExactlyPanel().says
+
+
+def test_panel_can_be_found_and_its_controls_have_names(panel) -> None:
+    assert {"medusa-panel", "SamplingExactlyPanel"} <= set(panel._dom_classes)
+    sliders = (panel.temperature, panel.top_p, panel.difference)
+    assert [slider.description for slider in sliders] == ["temperature", "top-p", "difference"]
+    assert [(slider.min, slider.max) for slider in sliders] == [(0, 2), (0, 1), (0, 2)]
+    assert NAME_SLIDERS in [getattr(child, "value", "") for child in panel.children]
+
+
+def test_panels_picture_has_a_text_alternative_and_ids_of_its_own(panel) -> None:
+    (svg,) = re.findall("<svg [^>]*>", panel.view.value)
+    assert 'role="img"' in svg
+    assert "accepted with probability 0.70" in svg
+    one, two = (
+        set(re.findall(r'\sid="([^"]+)"', p.view.value)) for p in (panel, SamplingExactlyPanel())
+    )
+    assert one
+    assert not one & two
+
+
+def test_an_error_in_the_panel_is_shown(panel, monkeypatch) -> None:
+    def broken(*_args):
+        raise RuntimeError("no <b>luck</b>")
+
+    monkeypatch.setattr("medusa_lib.beyond_widgets.overlap", broken)
+    panel.temperature.value = 0.4
+    assert "no &lt;b&gt;luck&lt;/b&gt;" in panel.message.value
+
+
+# The exercises
+
+
+def next_word(rest):
+    """An attempt at the second exercise with this residual."""
+
+    def attempt(draft, p, q, generator):
+        if is_accepted(draft, p, q, generator):
+            return draft
+        return draw_from(rest(p, q), generator)
+
+    return attempt
+
+
+def other_rule(chance):
+    """An attempt that accepts with another probability."""
+
+    def attempt(draft, p, q, generator):
+        if float(torch.rand(1, generator=generator)) < chance(float(p[draft]), float(q[draft])):
+            return draft
+        return draw_from(residual(draft, p, q), generator)
+
+    return attempt
+
+
+def spike(p):
+    return torch.nn.functional.one_hot(p.argmax(), len(p)).double()
+
+
+RIGHT_WORDS = [
+    next_word(lambda p, q: (p - q).clamp(min=0)),
+    next_word(lambda p, q: residual(0, p, q)),
+    other_rule(lambda p, q: p / q),
+]
+WRONG_WORDS = {
+    "max(p - q, 0) is not |p - q|": next_word(lambda p, q: (p - q).abs()),
+    "you draw from p; draw from what q leaves": next_word(lambda p, q: p),
+    "you draw from q again": next_word(lambda p, q: q),
+    "that is what p leaves of q": next_word(lambda p, q: (q - p).clamp(min=0)),
+    "the best word always comes": next_word(lambda p, q: spike(p)),
+    "all words are equally likely": next_word(lambda p, q: torch.ones_like(p)),
+    "stands on its head": other_rule(lambda p, q: q / p),
+    "no draft is ever accepted": other_rule(lambda p, q: 0),
+    "every draft is accepted": lambda draft, p, q, generator: draft,
+    "0.70 can be": lambda draft, p, q, generator: draw_from(p, generator),
+    "times in 2000": lambda draft, p, q, generator: 3,
+    "an int from 0 to 3": lambda draft, p, q, generator: residual(draft, p, q),
+}
+
+
+@pytest.mark.parametrize("attempt", RIGHT_WORDS)
+def test_right_next_words_pass(attempt) -> None:
+    assert check_next_word(attempt) == CORRECT
+
+
+@pytest.mark.parametrize("said", WRONG_WORDS)
+def test_a_fault_of_the_next_word_is_named(said) -> None:
+    answer = check_next_word(WRONG_WORDS[said])
+    assert answer.startswith("not yet: ")
+    assert said in answer
+
+
+def test_an_attempt_may_spoil_its_tensors() -> None:
+    def careless(draft, p, q, generator):
+        word = RIGHT_WORDS[0](draft, p, q, generator)
+        p.zero_(), q.zero_()
+        return word
+
+    assert check_next_word(careless) == CORRECT
+
+
+@pytest.mark.parametrize("check", [check_acceptance_chance, check_next_word])
+def test_an_untouched_stub_is_not_attempted(check) -> None:
+    assert check(lambda *_: ...) == NOT_ATTEMPTED
+
+
+def test_the_panels_distributions_are_plain_softmax_without_a_nucleus() -> None:
+    parts = overlap(TARGET[START], draft_logits(1.0), 0.7, 1.0)
+    assert parts.p == pytest.approx(softmax_temp(TARGET[START], 0.7).tolist())
