@@ -36,6 +36,7 @@ GREEDY, GENERATE = "greedy, cached", "transformers generate"
 PLAIN_SAMPLING = "plain sampling"
 TEMPERATURE = 0.8  # of the table of sampling
 ROUNDS = 5
+WIDTH = 110  # letters; the tables need as many, also where the output goes to a file
 
 Decoder = Callable[[str, int], "Outcome"]  # (prompt, seed) → what it wrote
 
@@ -348,7 +349,7 @@ def main(argv: list[str] | None = None) -> None:
             torch.set_num_threads(check_int("--threads", args.threads, 1))
         prompts = read_prompts(args.prompts)
         result = run_bench(load_lm(args.model, args.device), prompts, args.new_tokens, args.rounds)
-        print_tables(result, Console())
+        print_tables(result, Console(width=max(WIDTH, Console().width)))
         if args.json:
             args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         if args.plot:

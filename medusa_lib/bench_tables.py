@@ -87,7 +87,7 @@ def print_tables(result: dict, console: Console) -> None:
     for title, columns, rows in parts(result):
         table = Table(title=title, title_justify="left")
         for i, head in enumerate(columns):
-            table.add_column(head, justify="right" if i else "left")
+            table.add_column(head, justify="right" if i else "left", no_wrap=not i)
         for row in rows:
             table.add_row(*(cell(row) for cell in columns.values()))
         console.print(table)

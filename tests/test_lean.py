@@ -7,7 +7,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib import last_logits
-from medusa_lib.lean import LeanLinear, fastest, lean_twin, packing_works, products
+from medusa_lib.growing_cache import growing_cache
+from medusa_lib.lean import LeanBlock, LeanLinear, fastest, lean_twin, packing_works, products
 
 
 def logits_of(model, ids) -> torch.Tensor:
@@ -94,3 +95,39 @@ def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
             for shape in ((1, 1, 6), (2, 3, 6), (4, 6)):
                 x = torch.randn(shape)
                 assert torch.allclose(lean(x), model(x), atol=1e-5)
+
+
+def test_a_gpt2_block_is_lean_with_a_mask_a_cache_and_neither(tiny_gpt2) -> None:
+    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
+    assert sum(isinstance(module, LeanBlock) for module in twin.modules()) == 2
+    ids = torch.tensor([[2, 3, 4, 5, 6, 7, 8, 9]])
+    assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
+    mask = torch.full((1, 1, 3, 8), torch.finfo(torch.float32).min)
+    mask[..., :5] = 0  # each of the last three sees the first five and itself
+    mask[..., range(3), range(5, 8)] = 0
+    places = torch.tensor([[5, 5, 5]])
+    answers = []
+    with torch.inference_mode():
+        for each in (twin, model):
+            cache = growing_cache(model.config)
+            each(input_ids=ids[:, :5], past_key_values=cache)
+            knobs = {"attention_mask": mask, "position_ids": places, "past_key_values": cache}
+            answers.append(each(input_ids=ids[:, 5:], **knobs).logits)
+    assert torch.allclose(*answers, atol=1e-4)
+
+
+def test_a_block_of_another_kind_stays(tiny_gpt2, tiny_llama) -> None:
+    config = type(tiny_gpt2.model.config)(**tiny_gpt2.model.config.to_dict())
+    config._attn_implementation = "eager"
+    eager = type(tiny_gpt2.model)(config).eval()
+    for model in (eager, tiny_llama.model):
+        assert not any(isinstance(module, LeanBlock) for module in lean_twin(model).modules())
+
+
+def test_a_twin_that_answers_otherwise_is_not_used(tiny_gpt2, monkeypatch) -> None:
+    def wrong(block, x, cache, mask, *_, **__):
+        cache.update(*(torch.zeros(1, 2, x.shape[1], 16) for _ in range(2)), block.layer)
+        return x
+
+    monkeypatch.setattr(LeanBlock, "__call__", wrong)
+    assert lean_twin(tiny_gpt2.model) is tiny_gpt2.model
