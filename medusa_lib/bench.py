@@ -19,17 +19,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from medusa_lib import peers
-from medusa_lib.bench_tables import print_tables, save_plot, write_readme
+from medusa_lib.bench_tables import check_outputs, print_tables, save_plot, write_readme
 from medusa_lib.checks import check_int
 from medusa_lib.config import default_model_id
 from medusa_lib.cost import COUNTS, pass_seconds
 from medusa_lib.drafters import draft_fits
-from medusa_lib.loops import medusa_tiny, run_greedy
+from medusa_lib.loops import medusa_tiny, run_greedy, start_ids
 from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.records import Generation, repeats
 from medusa_lib.sampling import softmax_temp
 from medusa_lib.speculative import speculate
-from medusa_lib.utilities import last_logits
 
 PROMPTS = Path(__file__).with_name("bench_prompts.txt")
 GREEDY, GENERATE = "greedy, cached", "transformers generate"
@@ -72,23 +71,22 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """All runs of one decoder: `times[prompt]` is one number a round."""
+    """All runs of one decoder: `outcomes[prompt]` is one run a round."""
 
     name: str
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    times: dict[int, list[float]] = field(default_factory=dict)
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
     differing: set[int] = field(default_factory=set)
 
     def add(self, prompt: int, outcome: Outcome, greedy: Outcome | None) -> None:
         """Note one run; greedy None: there is nothing to compare with."""
-        self.outcomes[prompt] = outcome
-        self.times.setdefault(prompt, []).append(outcome.seconds)
+        self.outcomes.setdefault(prompt, []).append(outcome)
         if greedy is not None and outcome.ids != greedy.ids:
             self.differing.add(prompt)
 
     def seconds(self, prompts: Sequence[int]) -> float:
         """Sum over prompts of the median over rounds."""
-        return sum(statistics.median(self.times[prompt]) for prompt in prompts)
+        times = ([outcome.seconds for outcome in self.outcomes[prompt]] for prompt in prompts)
+        return sum(map(statistics.median, times))
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -178,23 +176,32 @@ def surprise(lm: LM, prompt: str, ids: Sequence[int]) -> list[float]:
     return [-float(p[token].log()) for p, token in zip(probs, ids, strict=True)]
 
 
-def summary(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dict:
-    """The figures of one row over some prompts. over: name → the row to divide by."""
-    done = [tally.outcomes[prompt] for prompt in prompts]
-    tokens, seconds = sum(len(o.ids) for o in done), tally.seconds(prompts)
-    evaluated = [o.evaluated for o in done if o.evaluated]
-    accepted = sum(o.accepted or 0 for o in done)
-    loops = sum(o.loops for o in done)
+def figures(name: str, done: Sequence[Outcome]) -> dict:
+    """Counts and ratios over some runs of one decoder; None where there is nothing to divide."""
+    tokens, loops = sum(len(o.ids) for o in done), sum(o.loops for o in done)
+    evaluated = sum(o.evaluated or 0 for o in done)
     return {
-        "name": tally.name,
+        "name": name,
         "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / seconds,
-        **{f"over_{key}": row.seconds(prompts) / seconds for key, row in over.items()},
         "verify_passes": sum(o.verify_passes for o in done),
         "draft_passes": sum(o.draft_passes for o in done),
         "tau": tokens / loops if loops else None,
-        "alpha": accepted / sum(evaluated) if evaluated else None,
+        "alpha": sum(o.accepted or 0 for o in done) / evaluated if evaluated else None,
+    }
+
+
+def greedy_row(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dict:
+    """The figures of one decoder over some prompts. over: name → the decoder to divide by.
+
+    All rounds wrote the same, so the last one is counted; seconds are medians over rounds.
+    """
+    row = figures(tally.name, [tally.outcomes[prompt][-1] for prompt in prompts])
+    seconds = tally.seconds(prompts)
+    return {
+        **row,
+        "seconds": seconds,
+        "tokens_per_second": row["tokens"] / seconds,
+        **{f"over_{key}": other.seconds(prompts) / seconds for key, other in over.items()},
         "identical": len(prompts) - len(tally.differing & set(prompts)),
         "prompts": len(prompts),
     }
@@ -203,33 +210,53 @@ def summary(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dic
 def greedy_table(tallies: dict[str, Tally], prompts: Sequence[int]) -> list[dict]:
     """The rows of the first table over some of the prompts."""
     over = {"greedy": tallies[GREEDY], "generate": tallies[GENERATE]}
-    return [summary(tally, prompts, over) for tally in tallies.values()] if prompts else []
+    return [greedy_row(tally, prompts, over) for tally in tallies.values()] if prompts else []
+
+
+def tokens_per_second(tally: Tally) -> float:
+    """The median over rounds of tokens ÷ seconds: each round of sampling writes other texts."""
+    rounds = zip(*tally.outcomes.values(), strict=True)
+    speeds = [sum(len(o.ids) for o in runs) / sum(o.seconds for o in runs) for runs in rounds]
+    return statistics.median(speeds)
+
+
+def sampling_row(tally: Tally, plain: Tally, nats: Sequence[float], prompts: Sequence[str]) -> dict:
+    """The figures of one sampler over all rounds. nats: how surprising each token was."""
+    speed = tokens_per_second(tally)
+    return {
+        **figures(tally.name, [o for runs in tally.outcomes.values() for o in runs]),
+        "tokens_per_second": speed,
+        "over_plain": speed / tokens_per_second(plain) if tokens_per_second(plain) else None,
+        "surprise": statistics.fmean(nats) if nats else None,
+        "surprise_error": statistics.stdev(nats) / len(nats) ** 0.5 if len(nats) > 1 else None,
+        "prompts": len(prompts),
+    }
 
 
 def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) -> list[dict]:
-    """The rows of the second table: seconds per token, and the surprise of what was written."""
-    plain, everyone = tallies[PLAIN_SAMPLING], range(len(prompts))
-    per_token = {}
+    """The rows of the second table: tokens per second, and the surprise of what was written."""
     rows = []
     for tally in tallies.values():
-        figures = summary(tally, everyone, {})
-        nats = [x for i in everyone for x in surprise(lm, prompts[i], tally.outcomes[i].ids)]
-        per_token[tally.name] = figures["seconds"] / figures["tokens"]
-        figures["over_plain"] = per_token[plain.name] / per_token[tally.name]
-        figures["surprise"] = statistics.fmean(nats)
-        figures["surprise_error"] = statistics.stdev(nats) / len(nats) ** 0.5
-        rows.append(figures)
+        nats = [
+            x
+            for i, prompt in enumerate(prompts)
+            for o in tally.outcomes[i]
+            if o.ids
+            for x in surprise(lm, prompt, o.ids)
+        ]
+        rows.append(sampling_row(tally, tallies[PLAIN_SAMPLING], nats, prompts))
     return rows
 
 
 def pass_table(lm: LM) -> dict:
     """Milliseconds of a pass by its number of tokens, and what a full context adds to it."""
-    early, full = min(64, lm.context_length - max(COUNTS)), lm.context_length - 1
-    lean = pass_seconds(lm, context=early)
+    counts = [count for count in COUNTS if count < lm.context_length]
+    early, full = max(1, min(64, lm.context_length - max(counts))), lm.context_length - 1
+    lean = pass_seconds(lm, counts, context=early)
     late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
     return {
-        "milliseconds": {count: 1000 * lean[count] for count in COUNTS},
-        "ratio": {count: lean[count] / lean[1] for count in COUNTS},
+        "milliseconds": {count: 1000 * lean[count] for count in counts},
+        "ratio": {count: lean[count] / lean[1] for count in counts},
         "full_context": full,
         "full_context_over_64": late,
     }
@@ -245,12 +272,12 @@ def goals(result: dict) -> list[dict]:
 
     def of(part: str, name: str, other: str) -> float | None:
         speeds = rows[part]
-        return speeds[name] / speeds[other] if {name, other} <= speeds.keys() else None
+        return speeds[name] / speeds[other] if speeds.get(name) and speeds.get(other) else None
 
     listed = [
         ("cached greedy ÷ generate", of("not_looping", GREEDY, GENERATE), ">=", 1.5),
-        ("one pass of 8 positions ÷ of 1", ratio[8], "<=", 1.1),
-        ("one pass of 16 positions ÷ of 1", ratio[16], "<=", 1.3),
+        ("one pass of 8 positions ÷ of 1", ratio.get(8), "<=", 1.1),
+        ("one pass of 16 positions ÷ of 1", ratio.get(16), "<=", 1.3),
         ("n-gram ÷ cached greedy, not looping", of("not_looping", "n-gram", GREEDY), ">=", 1.25),
         ("n-gram ÷ cached greedy, looping", of("looping", "n-gram", GREEDY), ">=", 1.8),
         (
@@ -298,7 +325,7 @@ def run_bench(
     """
     check_int("new_tokens", count, 1), check_int("rounds", rounds, 1)
     for prompt in prompts:
-        last_logits(lm, torch.tensor([lm.tokenizer(prompt)["input_ids"]], device=lm.device))
+        start_ids(lm, prompt)
     greedy, sampling = greedy_decoders(lm, count), sampling_decoders(lm, count)
     total = (rounds + 1) * len(prompts) * (len(greedy) + len(sampling))
     with Progress(console=console or Console(stderr=True), transient=True) as bar:
@@ -309,7 +336,7 @@ def run_bench(
 
         tallies = run_rounds(greedy, prompts, rounds, "greedy, no cache", on_run)
         sampled = run_rounds(sampling, prompts, rounds, None, on_run)
-    looping = [i for i, done in tallies[GREEDY].outcomes.items() if repeats(done.ids)]
+    looping = [i for i, done in tallies[GREEDY].outcomes.items() if repeats(done[-1].ids)]
     others = [i for i in range(len(prompts)) if i not in looping]
     result = {
         "model": lm.model_id,
@@ -348,6 +375,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.threads is not None:
             torch.set_num_threads(check_int("--threads", args.threads, 1))
         prompts = read_prompts(args.prompts)
+        check_outputs(args.json, args.plot, args.readme)
         result = run_bench(load_lm(args.model, args.device), prompts, args.new_tokens, args.rounds)
         print_tables(result, Console(width=max(WIDTH, Console().width)))
         if args.json:

@@ -43,7 +43,9 @@ SAMPLING_COLUMNS: Columns = {
     "passes (+ draft)": passes,
     "τ": lambda row: number(row["tau"]),
     "α": lambda row: number(row["alpha"]),
-    "surprise, nats/token": lambda row: f"{row['surprise']:.2f} ± {row['surprise_error']:.2f}",
+    "surprise, nats/token": lambda row: (
+        f"{number(row['surprise'])} ± {number(row['surprise_error'])}"
+    ),
 }
 GOAL_COLUMNS: Columns = {
     "measure": lambda row: row["measure"],
@@ -129,13 +131,30 @@ def write_readme(result: dict, path: Path) -> None:
     fill_marks(path, START, END, markdown(result))
 
 
-def fill_marks(path: Path, start: str, end: str, text: str) -> None:
-    """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
+def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> None:
+    """Raises ValueError for a file that could not be written, before anything is measured."""
+    for name, path in (("--json", json), ("--plot", plot), ("--readme", readme)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{name} must be in a folder that exists, got {path}")
+    kinds = Figure().canvas.get_supported_filetypes()
+    if plot is not None and plot.suffix[1:] not in kinds:
+        raise ValueError(f"--plot must end in one of {', '.join(sorted(kinds))}, got {plot}")
+    if readme is not None:
+        split_at_marks(readme, START, END)
+
+
+def split_at_marks(path: Path, start: str, end: str) -> tuple[str, str]:
+    """What stands before and after two marks of a file. Raises ValueError if one is missing."""
     whole = path.read_text(encoding="utf-8")
     if start not in whole or end not in whole:
         raise ValueError(f"--readme must have the marks {start} and {end}, got {path.name}")
     before, rest = whole.split(start, 1)
-    _, after = rest.split(end, 1)
+    return before, rest.split(end, 1)[1]
+
+
+def fill_marks(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
+    before, after = split_at_marks(path, start, end)
     path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 

@@ -147,7 +147,7 @@ class OnePassPanel(Panel):
         )
         self.span = span_slider(4)
         self.loop = w.IntSlider(
-            value=1, min=1, max=1, description="loop", style=LABEL_STYLE, layout=NARROW
+            value=0, min=0, max=0, description="loop", style=LABEL_STYLE, layout=NARROW
         )
         controls = [self.prompt, self.drafter, self.span, self.loop]
         super().__init__(controls, height="420px")
@@ -161,8 +161,8 @@ class OnePassPanel(Panel):
         )
 
     def current(self) -> PassView:
-        """The loop at the slider's value, counted from 1."""
-        at = min(self.loop.value, len(self.result.loops)) - 1
+        """The loop at the slider's value, counted from 0."""
+        at = min(self.loop.value, len(self.result.loops) - 1)
         return pass_view(self.lm, self.result, at)
 
     def update(self) -> None:
@@ -186,12 +186,12 @@ class OnePassPanel(Panel):
         if stop.is_set():
             raise StoppedError("")
         self.result = run
-        self.loop.max = len(run.loops)  # a slider beyond it moves back
+        self.loop.max = len(run.loops) - 1  # a slider beyond it moves back
         return self.picture()
 
     def step(self) -> None:
-        """Show another loop of the same run: no model pass."""
-        self.redraw(self.picture)
+        """Show another loop of the same run: no model pass, and a message stays."""
+        self.view.value = self.picture()
 
     def picture(self) -> str:
         """HTML: the loop in one line, then its pass."""
@@ -202,8 +202,8 @@ class OnePassPanel(Panel):
 
 
 def most_accepted(run: Generation) -> int:
-    """The number, from 1, of the first loop that accepted the most drafts."""
-    return 1 + max(range(len(run.loops)), key=lambda i: run.loops[i].accepted)
+    """The number, from 0, of the first loop that accepted the most drafts."""
+    return max(range(len(run.loops)), key=lambda i: run.loops[i].accepted)
 
 
 class SamplingExactlyPanel(Panel):

@@ -62,6 +62,14 @@ def check_top_p(value: object, name: str = "top_p", high: float = 1) -> float | 
     return float(min(value, 1))
 
 
+def check_share(name: str, value: object) -> float:
+    """`value` in [0, 1] as a float. Raises ValueError otherwise."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
+    return float(value)
+
+
 def check_seed(value: object, name: str = "seed") -> int | None:
     """`value` as an int in [0, 2**63), or None for "no seeding". Raises ValueError otherwise."""
     if value is None:

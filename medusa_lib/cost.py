@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from medusa_lib.checks import check_int
+from medusa_lib.drafters import Drafter
 from medusa_lib.model import LM, make_lm
 from medusa_lib.one_pass import State, one_pass, roll_back
+from medusa_lib.records import Generation, LoopRecord, acceptance_rate
+from medusa_lib.speculative import speculate
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 
@@ -42,6 +45,54 @@ def pass_seconds(
             taken.append(time.perf_counter() - began)
             roll_back(state, context)
     return {count: statistics.median(taken) for count, taken in times.items()}
+
+
+def draft_seconds(lm: LM, drafter: Drafter, run: Generation, span: int = 4) -> float:
+    """Median seconds of one draft step: the time of `propose` ÷ the tokens it drafted.
+
+    The drafter meets the text of `run` growing token by token, so what it does besides a pass
+    is counted: picking tokens, taking rejected ones back, catching up.
+    """
+    check_int("span", span, 1)
+    state, taken = State.start(lm, run.prompt_ids), []
+    drafter.propose(state, span)  # the first one reads the whole prompt
+    for token in run.new_ids:
+        state.ids.append(token)
+        began = time.perf_counter()
+        branch = drafter.propose(state, span)
+        taken.append((time.perf_counter() - began) / (len(branch.tokens) or span))
+    return statistics.median(taken)
+
+
+def measured_speedups(
+    lm: LM,
+    prompts: Sequence[str],
+    drafters: Mapping[str, Drafter],
+    spans: Sequence[int],
+    max_new_tokens: int = 32,
+    rounds: int = 2,
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Write all prompts with each drafter and span → (speed-ups, αs), each name → one per span.
+
+    Speed-up: seconds of plain cached decoding ÷ seconds of the drafter, the fastest round of
+    each. They take turns, as in `pass_seconds`. α is 0 where nothing was evaluated.
+    """
+    check_int("rounds", rounds, 1)
+    plain = (None, 1)
+    tries = [plain, *((name, span) for name in drafters for span in spans)]
+    seconds: dict[tuple, list[float]] = {one: [] for one in tries}
+    loops: dict[tuple, list[LoopRecord]] = {}
+    for _ in range(rounds):
+        for name, span in tries:
+            drafter = None if name is None else drafters[name]
+            runs = [speculate(lm, p, drafter, max_new_tokens, span) for p in prompts]
+            seconds[name, span].append(sum(run.seconds for run in runs))
+            loops[name, span] = [loop for run in runs for loop in run.loops]
+    best = {one: min(times) for one, times in seconds.items()}
+    found = {name: [best[plain] / best[name, span] for span in spans] for name in drafters}
+    rates = {one: acceptance_rate(some) for one, some in loops.items()}
+    rates = {one: 0.0 if math.isnan(rate) else rate for one, rate in rates.items()}
+    return found, {name: [rates[name, span] for span in spans] for name in drafters}
 
 
 def weight_bytes(lm: LM) -> int:
@@ -110,6 +161,29 @@ def free_positions(lm: LM, machine: Machine) -> float:
     """How many positions' arithmetic takes no longer than reading the weights once."""
     reading, one = roofline(lm, machine, 1)
     return reading / one
+
+
+def roofline_report(
+    name: str, lm: LM, machine: Machine, measured: Mapping[int, float], count: int = 8
+) -> str:
+    """A model's measured passes beside its roofline, in four lines of words.
+
+    measured: seconds of a pass over each number of positions, 1 and `count` among them, as
+    `pass_seconds` gives them.
+    """
+    bounds = {positions: roofline(lm, machine, positions) for positions in (1, count)}
+    share = bounds[1][0] / measured[1]
+    main = "reading weights" if share > 0.5 else "overhead"
+    growth, allowed = measured[count] / measured[1], max(bounds[count]) / max(bounds[1])
+    nearly = max(positions for positions in measured if measured[positions] < 1.5 * measured[1])
+    return (
+        f"{name}, 1 position: reading all weights from memory makes {share:.0%} of the pass, "
+        f"so the larger part is {main}\n"
+        f"  {count} positions: {growth:.2f} times the cost of 1, where the roofline alone allows "
+        f"{allowed:.2f}\n"
+        f"  by the roofline alone {free_positions(lm, machine):.0f} positions are free\n"
+        f"  measured, nearly free (below 1.5 times) up to {nearly} positions"
+    )
 
 
 def gpt2_small(lm: LM) -> LM:

@@ -70,8 +70,9 @@ def compare(
     on_loop: OnLoop | None = None,
     drafter: str | Drafter = "ngram",
 ) -> Comparison:
-    """Run greedy, Medusa-tiny, cached greedy and the cure, with the knobs of `cfg`.
+    """Run greedy, Medusa-tiny, cached greedy and the cure on one prompt.
 
+    The knobs of `cfg` are Medusa-tiny's; the others take only the number of new tokens from it.
     on_loop sees the loops of all, in this order. drafter: who drafts for the cure, at its own
     span. Raises ValueError for a bad cfg or a prompt out of range, before any pass.
     """

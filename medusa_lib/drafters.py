@@ -7,9 +7,16 @@ from typing import Protocol
 
 import torch
 
-from medusa_lib.checks import check_int
+from medusa_lib.checks import (
+    check_callable,
+    check_generator,
+    check_int,
+    check_share,
+    check_temperature,
+    check_top_p,
+)
 from medusa_lib.config import DRAFT_MODEL
-from medusa_lib.model import LM, ModelLoadError, load_lm
+from medusa_lib.model import LM, ModelLoadError, check_lm, load_lm
 from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
 
@@ -29,7 +36,7 @@ class NgramDrafter:
     """Bets that the text repeats itself: what followed the last few tokens before follows again.
 
     Looks for the latest earlier place where the last `longest` tokens stood, then fewer. Costs
-    no forward pass. Prompt lookup decoding, Saxena 2023.
+    no forward pass. After prompt lookup decoding, Saxena 2023, which takes the earliest place.
     """
 
     span = 7
@@ -76,13 +83,30 @@ class ModelDrafter:
         generator: torch.Generator,
         sure: float = 0.0,
     ) -> None:
-        self.lm, self.temperature, self.top_p = lm, temperature, top_p
-        self.generator, self.sure = generator, sure
+        self.lm, self.temperature = check_lm(lm), check_temperature(temperature)
+        self.top_p, self.generator = check_top_p(top_p), check_generator(generator)
+        self.sure = check_share("sure", sure)
         self.own: State | None = None
 
     def propose(self, state: State, span: int) -> Branch:
-        """Up to `span` tokens, each from one pass of the drafting model."""
-        self.catch_up(state.ids)
+        """Up to `span` tokens, each from one pass of the drafting model.
+
+        Fewer where its context ends. Raises ValueError for ids outside its vocabulary.
+        """
+        if max(state.ids) >= self.lm.vocab_size:
+            known = self.lm.vocab_size
+            raise ValueError(f"ids for the drafter must be < {known}, got {max(state.ids)}")
+        try:
+            return self.draft(state.ids, min(span, self.lm.context_length - len(state.ids)))
+        except BaseException:  # also an interrupt: its cache may be half grown
+            self.own = None
+            raise
+
+    def draft(self, ids: list[int], span: int) -> Branch:
+        """A branch of `span` tokens, or fewer, to follow `ids`."""
+        if span < 1:
+            return Branch()
+        self.catch_up(ids)
         tokens, probs = [], []
         while len(tokens) < span:
             logits = one_pass(self.own, [])[-1]
@@ -139,7 +163,8 @@ def load_draft_lm(lm: LM, draft: str = DRAFT_MODEL) -> LM:
     Raises ModelLoadError if it cannot be loaded, ValueError if its tokens are not those of `lm`.
     """
     small = load_lm(draft, lm.device)
-    if small.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
+    same_size = small.vocab_size == lm.vocab_size
+    if not same_size or small.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
         raise ValueError(
             f"draft must be a model with the tokens of {lm.model_id}, got {draft!r} with others"
         )
@@ -185,7 +210,11 @@ def make_drafter(
     Raises ValueError for an unknown name, an object that cannot propose, or a model that the
     drafter does not fit.
     """
-    if drafter is None or callable(getattr(drafter, "propose", None)):
+    if drafter is None:
+        return None
+    if callable(getattr(drafter, "propose", None)) and not isinstance(drafter, type):
+        check_int("drafter.span", getattr(drafter, "span", 1), 1)
+        check_callable("drafter.observe", getattr(drafter, "observe", None))
         return drafter
     if not isinstance(drafter, str) or drafter not in DRAFTERS:
         known = ", ".join(repr(name) for name in DRAFTERS)

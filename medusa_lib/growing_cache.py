@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from transformers import DynamicCache, PretrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 ROOM = 64  # tokens; the first room of a layer, doubled whenever it is full
 
@@ -23,6 +23,8 @@ class GrowingLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.room = (key_states[..., :0, :], value_states[..., :0, :])
+        if self.keys.data_ptr() != self.room[0].data_ptr():
+            self.room = (self.keys, self.values)  # someone chose among the tokens held
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         if end > self.room[0].shape[-2]:
@@ -42,9 +44,18 @@ def larger(old: torch.Tensor, size: int, keep: int) -> torch.Tensor:
 
 
 def growing_cache(config: PretrainedConfig) -> DynamicCache:
-    """An empty cache for a model of this config; layers of a special kind stay as they are."""
+    """An empty cache for a model of this config; layers of a special kind stay as they are.
+
+    Raises ValueError for a recurrent model, whose state cannot be rolled back.
+    """
     cache = DynamicCache(config=config)
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
+        kind = config.model_type
+        raise ValueError(f"lm must be a model that keeps keys and values, got {kind}, a recurrence")
     cache.layers = [GrowingLayer() if type(old) is DynamicLayer else old for old in cache.layers]
+    for layer in cache.layers:
+        if hasattr(layer, "activate_past_recording"):
+            layer.activate_past_recording()  # a sliding window can then be rolled back
     return cache
 
 

@@ -203,7 +203,8 @@ def chooser() -> Callable[..., tuple[int, int]]:
         key = (*weight.shape, weight.is_contiguous(), bias is None)
         if key not in known:
             candidates = list(products(weight, bias))
-            rows = torch.linspace(-1, 1, FEW_ROWS * weight.shape[1]).view(FEW_ROWS, -1)
+            size = FEW_ROWS * weight.shape[1]
+            rows = torch.linspace(-1, 1, size, dtype=weight.dtype).view(FEW_ROWS, -1)
             known[key] = fastest(candidates, rows[:1]), fastest(candidates, rows)
         return known[key]
 
@@ -214,9 +215,9 @@ def chooser() -> Callable[..., tuple[int, int]]:
 def lean_twin(model: PreTrainedModel) -> PreTrainedModel:
     """A model with the same weights and the same answers to about 1e-5, faster for few tokens.
 
-    The model itself stays as it is, and so must its weights: the twin has copies of some. Where
-    there is nothing to gain (no CPU, no float32, training mode), or the answers differ, it is
-    the model itself.
+    The model itself stays as it is. The twin has copies of some weights, so it is of no use once
+    they change: see is_stale. Where there is nothing to gain (no CPU, no float32, training
+    mode), or the answers differ, it is the model itself.
     """
     plain = not isinstance(model, PreTrainedModel) or model.training
     if plain or model.device.type != "cpu" or model.dtype != torch.float32:
@@ -225,7 +226,18 @@ def lean_twin(model: PreTrainedModel) -> PreTrainedModel:
     twin, choose = copy.deepcopy(model, shared), chooser()
     replace_modules(twin, lambda module: lean_module(module, choose))
     replace_modules(twin, lambda module: LeanBlock(module) if is_plain_block(module) else None)
+    twin.made_from = stamp(model)
     return twin if answers_alike(twin, model) else model
+
+
+def stamp(model: PreTrainedModel) -> tuple[object, ...]:
+    """What changes whenever a weight of the model is changed in place."""
+    return (model.dtype, model.device, *(p._version for p in model.parameters()))
+
+
+def is_stale(twin: PreTrainedModel, model: PreTrainedModel) -> bool:
+    """True if the model's weights were changed since its twin was made."""
+    return twin is not model and twin.made_from != stamp(model)
 
 
 def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:

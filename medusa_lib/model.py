@@ -57,6 +57,14 @@ class LM:
 
         return lean_twin(self.model)
 
+    def refresh(self) -> None:
+        """Make the lean twin now: for the first time, or anew if a weight has changed since."""
+        from medusa_lib.lean import is_stale  # noqa: PLC0415 - as above
+
+        if is_stale(self.lean, self.model):
+            del self.__dict__["lean"]
+            _ = self.lean
+
     @cached_property
     def draft(self) -> LM:
         """The shipped draft model, loaded when first asked for: see drafters.py."""

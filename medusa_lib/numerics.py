@@ -42,7 +42,8 @@ def in_dtype(lm: LM, dtype: torch.dtype) -> LM:
 
 def own_text(lm: LM, seed: int) -> list[int]:
     """Ids that the model itself sampled, as many as fit its context."""
-    start = lm.tokenizer.decode([lm.eos_id + 1 + seed % (lm.vocab_size - lm.eos_id - 1)])
+    token = seed % (lm.vocab_size - 1)
+    start = lm.tokenizer.decode([token + (token >= lm.eos_id)])  # any token but EOS
     prompt = start if start.strip() else "Once"
     run = speculate(lm, prompt, None, lm.context_length, temperature=1.0, seed=seed)
     return run.prompt_ids + run.new_ids

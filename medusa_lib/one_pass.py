@@ -7,6 +7,7 @@ already computed one token more, the bonus.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from medusa_lib.utilities import greedy_next
 # Logits closer than this count as a near tie. More than twice the largest difference between
 # two kinds of pass that `python -m medusa_lib.numerics` finds for numbers of this type.
 TIE_BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.1, torch.float64: 1e-6}
+FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
 MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
 
 
@@ -83,8 +85,9 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
     attention of a special kind. Making it here is faster, once a pass and not by rules.
     """
     seen, model = state.seen, state.lm.model
-    special = not is_growing(state.cache) or model.config._attn_implementation not in MASKED
-    if count == 1 or seen == 0 or special:
+    config = model.config
+    known = config.model_type in FAMILIES and config._attn_implementation in MASKED
+    if count == 1 or seen == 0 or not known or not is_growing(state.cache):
         return None
     lowest = torch.finfo(model.dtype).min
     mask = torch.full((count, seen + count), lowest, dtype=model.dtype, device=state.lm.device)
@@ -93,9 +96,8 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
 
 def roll_back(state: State, length: int) -> None:
     """Cut the cache to its first `length` tokens, forgetting what was rejected."""
-    extra = state.seen - length
-    if extra > 0:  # crop(0) would be read as "keep all", crop(-n) removes n
-        state.cache.crop(-extra)
+    if state.seen:  # crop(-n) removes n; crop(0) keeps all, and trims a sliding window
+        state.cache.crop(-max(0, state.seen - length))
 
 
 def verify_greedily(choices: Sequence[int], branch: Sequence[int]) -> tuple[int, int]:
@@ -124,7 +126,9 @@ def greedy_choices(
     choices, passes = best.indices[:, 0].tolist(), 0
     margins = (best.values[:, 0] - best.values[:, 1]).tolist()
     for i, margin in enumerate(margins):
-        if margin < tie_bound:
+        if math.isnan(margin):
+            raise ValueError("logits must be finite, got NaN or infinity")
+        if margin <= tie_bound and tie_bound > 0:
             prefix = torch.tensor([[*state.ids, *branch[:i]]], device=state.lm.device)
             choices[i] = greedy_next(state.lm, prefix)
             passes += 1

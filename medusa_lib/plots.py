@@ -298,17 +298,21 @@ def plot_acceptance_by_position(
 
     counts: drafter's name → (reached, accepted) for each position, as
     records.acceptance_by_position gives them. A point's area grows with the number that reached
-    it; positions that fewer than `least` reached are left out.
+    it; positions that fewer than `least` reached are left out. The dashes of different names
+    take turns, so that lines of the same α show both.
     """
-    ax = _axes(ax, (6.4, 3.4))
+    ax = _axes(ax, (7, 3.4))
     looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
-    for (name, pairs), (colour, marker) in zip(counts.items(), looks, strict=False):
-        shown = [(i, a / r, r) for i, (r, a) in enumerate(pairs, start=1) if r >= least]
+    dash, pause = 4, 4 * max(1, len(counts) - 1)
+    for i, ((name, pairs), (colour, marker)) in enumerate(zip(counts.items(), looks, strict=False)):
+        shown = [(at, a / r, r) for at, (r, a) in enumerate(pairs, start=1) if r >= least]
         places, shares, numbers = zip(*shown, strict=True) if shown else ((), (), ())
         ax.plot(places, shares, color=colour, marker=marker, markersize=4, label=name)
         ax.scatter(places, shares, s=[12 + 2 * n for n in numbers], color=colour, marker=marker)
         alpha = sum(a for _, a in pairs) / max(1, sum(r for r, _ in pairs))
-        ax.axhline(alpha, color=colour, linestyle="--", linewidth=1, zorder=0)
+        turn = (-dash * i, (dash, pause))
+        said = f"its α, {_figure(alpha)}"
+        ax.axhline(alpha, color=colour, linestyle=turn, linewidth=1.4, zorder=0, label=said)
     ax.set(xlabel="position in the branch", ylabel="accepted ÷ reached", ylim=(0, 1.1))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

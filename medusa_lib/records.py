@@ -128,6 +128,23 @@ def acceptance_by_position(loops: Sequence[LoopRecord]) -> list[tuple[int, int]]
     ]
 
 
+def first_and_later(pairs: Sequence[tuple[int, int]]) -> tuple[float, float, str]:
+    """(share accepted at the first position, share at all later ones, how it changes).
+
+    pairs: as acceptance_by_position gives them. It "rises" or "falls" where the two shares
+    differ by more than two standard errors, else it "stays close": so far luck alone may go.
+    """
+    (n, held), rest = pairs[0], pairs[1:]
+    m, held_later = (sum(pair[i] for pair in rest) for i in (0, 1))
+    first, later = _ratio(held, n), _ratio(held_later, m)
+    if not m:
+        return first, later, "stays close"
+    share = (held + held_later) / (n + m)
+    luck = 2 * math.sqrt(share * (1 - share) * (1 / n + 1 / m))
+    change = "rises" if later - first > luck else "falls" if first - later > luck else "stays close"
+    return first, later, change
+
+
 def passes_per_token(generation: Generation) -> float:
     """Forward passes ÷ tokens emitted; 1 for greedy. NaN if nothing was emitted."""
     return _ratio(generation.model_passes, len(generation.new_ids))

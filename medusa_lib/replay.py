@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 from medusa_lib.checks import check_int
 from medusa_lib.drafters import Drafter, common_prefix
@@ -34,3 +35,24 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRec
         loops.append(record_pass(len(loops), branch, accepted, new, lm.eos_id, 1, began))
         rest = rest[accepted + 1 :]
     return loops
+
+
+class Replays:
+    """Known texts of several kinds, written again by several drafters; each replay is kept."""
+
+    def __init__(
+        self,
+        lm: LM,
+        texts: Mapping[str, Sequence[Generation]],
+        drafters: Mapping[str, Drafter],
+    ) -> None:
+        self.lm, self.texts, self.drafters = lm, texts, drafters
+        self.known: dict[tuple[str, int, str], list[LoopRecord]] = {}
+
+    def loops(self, name: str, span: int, kind: str) -> list[LoopRecord]:
+        """All loops in which the drafter of that name writes all texts of a kind."""
+        key = (name, span, kind)
+        if key not in self.known:
+            drafter, runs = self.drafters[name], self.texts[kind]
+            self.known[key] = [r for run in runs for r in replay(self.lm, run, drafter, span)]
+        return self.known[key]

@@ -45,7 +45,8 @@ def residual(token: int, p: torch.Tensor, q: torch.Tensor | None) -> torch.Tenso
         rest[token] = 0
     else:
         rest = (p - q).clamp(min=0)
-    return rest / rest.sum()
+    total = rest.sum()
+    return rest / total if total > 0 else p  # nothing is left only where q is p, up to rounding
 
 
 def verify_by_sampling(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,6 +12,7 @@ from medusa_lib.checks import (
     check_bool,
     check_callable,
     check_int,
+    check_probs,
     check_temperature,
     check_top_p,
 )
@@ -32,6 +33,7 @@ from medusa_lib.records import Generation, LoopRecord
 from medusa_lib.sampling_exactly import verify_by_sampling
 
 DEFAULT_SPAN = 4
+OTHER_STREAM = 0x5DEECE66D
 WIDEST = 16  # tokens; an adaptive span grows no further
 
 
@@ -68,10 +70,11 @@ def prepare(
     if tie_bound is None:
         tie_bound = TIE_BOUNDS.get(lm.model.dtype, TIE_BOUNDS[torch.float32])
     check_temperature(tie_bound, "tie_bound")
-    generator = make_generator(seed)
     ids = start_ids(lm, prompt)[0].tolist()
-    drafter = make_drafter(drafter, lm, temperature, top_p, generator)
-    _ = lm.lean  # made now if it never was, so that no run's seconds count it
+    drafter = make_drafter(drafter, lm, temperature, top_p, make_generator(seed))
+    # Drafting and verifying must not share a stream of chance, also where they share a seed.
+    generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
+    lm.refresh()
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
     rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound)
     return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
@@ -92,9 +95,32 @@ def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
     """A branch of at most `span` tokens, cut after EOS; empty where there is no room."""
     if rules.drafter is None or room < 1:
         return Branch()
-    branch = rules.drafter.propose(state, min(span, room))
-    tokens = up_to_eos(branch.tokens[:room], state.lm.eos_id)
-    return Branch(tokens, branch.probs, branch.passes)
+    seen, most = state.seen, min(span, room)
+    branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
+    roll_back(state, seen)  # whatever the drafter may have fed
+    branch = check_branch(branch, most, state.lm.vocab_size, rules.temperature > 0)
+    return replace(branch, tokens=up_to_eos(branch.tokens, state.lm.eos_id))
+
+
+def check_branch(branch: object, most: int, vocab_size: int, drawn: bool) -> Branch:
+    """A drafter's proposal, cut to `most` tokens. Raises ValueError if it is no Branch of ints
+    in the vocabulary or, for a run that samples, its probs are no distributions over it.
+    """
+    if not isinstance(branch, Branch):
+        raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
+    check_int("passes of a drafter's branch", branch.passes, 0)
+    tokens = [check_int("each drafted token", token, 0) for token in branch.tokens[:most]]
+    if max(tokens, default=0) >= vocab_size:
+        raise ValueError(f"each drafted token must be < {vocab_size}, got {max(tokens)}")
+    if not drawn or branch.probs is None:
+        return replace(branch, tokens=tokens, probs=None)
+    probs = branch.probs[: len(tokens)]
+    if len(probs) < len(tokens) or any(len(q) != vocab_size for q in probs):
+        raise ValueError(
+            f"probs of a drafter's branch must have {vocab_size} numbers for each of "
+            f"{len(tokens)} tokens, got {[len(q) for q in probs]}"
+        )
+    return replace(branch, tokens=tokens, probs=[check_probs(q.cpu().double()) for q in probs])
 
 
 def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[LoopRecord]:
@@ -149,6 +175,11 @@ def record_pass(
     )
 
 
+def ended(record: LoopRecord) -> bool:
+    """True if EOS was among what the loop added: it is never emitted."""
+    return len(record.emitted) <= record.accepted
+
+
 def stream(
     lm: LM,
     prompt: str,
@@ -197,13 +228,15 @@ def speculate(
     check_callable("on_loop", on_loop)
     knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound)
     ids, limit, rules = prepare(lm, prompt, *knobs)
-    began, loops, reason = time.perf_counter(), [], "eos"
+    began, loops, cancelled = time.perf_counter(), [], False
     with interrupt_says(loops):
         for record in decode_steps(lm, ids, limit, rules):
             loops.append(record)
             if on_loop is not None and on_loop(record) is False:
-                reason = "cancelled"
+                cancelled = True
                 break
     if sum(len(record.emitted) for record in loops) >= limit:
         reason = "length" if limit == max_new_tokens else "context"
+    else:
+        reason = "cancelled" if cancelled and not ended(loops[-1]) else "eos"
     return finish(lm, ids, loops, reason, time.perf_counter() - began)

@@ -292,8 +292,8 @@ class PassView:
         )
         last = kept[-1] if kept and kept[-1] in ("corrected", "bonus") else ""
         return (
-            f"loop {self.index + 1} of {self.loops}: cache {self.held}, fed {self.fed} in one "
-            f"pass{more}; {counts}{f', then one {last}' if last else ''}"
+            f"loop {self.index}, of {self.loops} loops: cache {self.held}, fed {self.fed} in "
+            f"one pass{more}; {counts}{f', then one {last}' if last else ''}"
             f"{', then EOS' if self.ends else ''}; {len(self.rolled_back)} rolled back, "
             f"cache {self.after}"
         )

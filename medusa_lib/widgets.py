@@ -627,6 +627,8 @@ class DemoPanel(Panel):
         )
         same = "identical: yes" if result.identical else "identical: NO"
         by = {name: words for words, name in DRAFTER_NAMES}[self.drafted_by]
+        small = self.drafted_by == "draft_model"
+        note = "; its draft passes are passes of that smaller model" if small else ""
         loops, label = result.medusa.loops, "per-loop acceptance"
         acceptance = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 2.6), label, "loops")
         label = "tokens against passes"
@@ -637,6 +639,6 @@ class DemoPanel(Panel):
         return (
             f'<div style="display:flex;gap:24px;flex-wrap:wrap">{columns}</div>'
             f"<p>{legend_html(('accepted', 'corrected', 'bonus', 'greedy'))}</p>"
-            f'<p class="says"><b>{same}</b></p><p>the cure drafted by {by}</p>'
+            f'<p class="says"><b>{same}</b></p><p>the cure drafted by {by}{note}</p>'
             f"{metrics_html(runs, speedup_row(result))}{acceptance}{passes}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -16,10 +17,12 @@ from medusa_lib.bench import (
     Outcome,
     Tally,
     goals,
+    greedy_row,
     main,
     read_prompts,
     run_bench,
     run_rounds,
+    sampling_row,
     surprise,
 )
 from medusa_lib.bench_tables import END, START, markdown, parts, write_readme
@@ -107,7 +110,7 @@ def test_the_median_over_rounds_counts_and_the_first_round_does_not() -> None:
     clock = iter([99.0, 1.0, 50.0, 2.0])
     decoders = {"one": lambda *_: Outcome((1,), next(clock), 1)}
     tallies = run_rounds(decoders, ["a"], 3, None, lambda: None)
-    assert tallies["one"].times == {0: [1.0, 50.0, 2.0]}
+    assert [outcome.seconds for outcome in tallies["one"].outcomes[0]] == [1.0, 50.0, 2.0]
     assert tallies["one"].seconds([0]) == 2.0
 
 
@@ -214,3 +217,53 @@ def test_alpha_is_of_the_evaluated_and_nothing_for_plain_decoding(result) -> Non
             if row["name"] == "self-draft, one pass":
                 assert row["alpha"] == 1
             assert row["alpha"] is None or not math.isnan(row["alpha"])
+
+
+def tally_of(name: str, *runs: Outcome) -> Tally:
+    tally = Tally(name)
+    for run in runs:
+        tally.add(0, run, None)
+    return tally
+
+
+def test_a_speed_above_one_is_faster() -> None:
+    slow = tally_of(GREEDY, Outcome((1, 2), 2.0, 2, loops=2))
+    fast = tally_of("fast", Outcome((1, 2), 1.0, 1, loops=1))
+    row = greedy_row(fast, [0], {"greedy": slow, "generate": fast})
+    assert (row["over_greedy"], row["over_generate"], row["tokens_per_second"]) == (2, 1, 2)
+    assert (row["tau"], row["verify_passes"], row["alpha"]) == (2, 1, None)
+    assert sampling_row(fast, slow, [1.0, 3.0], ["a"])["over_plain"] == 2
+
+
+def test_samples_of_different_length_are_weighed_by_their_own_seconds() -> None:
+    """64 tokens a second in each round, though the last round stopped early."""
+    runs = [Outcome((1,) * n, n / 64, n, loops=n) for n in (64, 64, 64, 64, 2)]
+    row = sampling_row(tally_of("x", *runs), tally_of("x", *runs), [1.0, 2.0], ["a"])
+    assert row["tokens_per_second"] == pytest.approx(64)
+    assert (row["tokens"], row["verify_passes"], row["over_plain"]) == (258, 258, 1)
+    assert (row["surprise"], row["surprise_error"]) == (1.5, pytest.approx(0.5))
+
+
+def test_rows_without_a_token_have_dashes(tiny_gpt2) -> None:
+    first = run_greedy(tiny_gpt2, "a", 1).new_ids[0]
+    result = run_bench(dataclasses.replace(tiny_gpt2, eos_id=first), ["a"], 2, 1)
+    row = next(row for row in result["not_looping"] if row["name"] == GREEDY)
+    assert (row["tokens"], row["tau"]) == (0, 0)
+    assert "–" in markdown(result)
+
+
+def test_a_prompt_that_fills_the_context_is_refused_at_once(tiny_gpt2, refuses) -> None:
+    with refuses("prompt", lm=tiny_gpt2):
+        run_bench(tiny_gpt2, ["a" * 40], 4, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--json", "/nowhere/x.json"], ["--plot", "x.nokind"], ["--readme", "{unmarked}"]],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_run(words, tmp_path) -> None:
+    unmarked = tmp_path / "README.md"
+    unmarked.write_text("no marks", encoding="utf-8")
+    words = [word.format(unmarked=unmarked) for word in words]
+    with pytest.raises(SystemExit, match=f"^error: {words[0]} must"):
+        main(["--rounds", "1000000", *words])

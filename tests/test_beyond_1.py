@@ -20,6 +20,7 @@ from medusa_lib.cost import (
     pass_operations,
     pass_seconds,
     roofline,
+    roofline_report,
     weight_bytes,
 )
 from medusa_lib.lessons import where_we_are_beyond
@@ -116,7 +117,7 @@ def test_the_words_of_a_correction_a_bonus_and_no_draft(lm) -> None:
     run = speculate(lm, PROMPT, Fixed([greedy.new_ids[0], wrong, wrong]), 4, span=3)
     prompt = len(greedy.prompt_ids)
     assert pass_view(lm, run, 0).words == (
-        f"loop 1 of {len(run.loops)}: cache 0, fed {prompt + 3} in one pass; 1 of 3 drafts "
+        f"loop 0, of {len(run.loops)} loops: cache 0, fed {prompt + 3} in one pass; 1 of 3 drafts "
         f"accepted, then one corrected; 2 rolled back, cache {prompt + 1}"
     )
     run = speculate(lm, PROMPT, Fixed(greedy.new_ids[:2]), 3, span=2)
@@ -198,21 +199,24 @@ def test_panel_starts_at_the_loop_that_accepted_most_and_says_so(lm) -> None:
     panel, run = OnePassPanel(lm, PROMPT), speculate(lm, PROMPT, "ngram", 30, span=4)
     best = max(record.accepted for record in run.loops)
     assert panel.loop.value == most_accepted(run)
-    assert run.loops[panel.loop.value - 1].accepted == best
-    words = pass_view(lm, run, panel.loop.value - 1).words
+    assert run.loops[panel.loop.value].accepted == best
+    words = pass_view(lm, run, panel.loop.value).words
     assert says(panel) == words
     assert panel.says.endswith(words)
     assert panel._repr_mimebundle_()["text/plain"] == panel.says
-    assert OnePassPanel(lm, PROMPT, loop=2).loop.value == 2
+    for loop in (0, 2):
+        chosen = OnePassPanel(lm, PROMPT, loop=loop)
+        assert chosen.loop.value == loop
+        assert says(chosen).startswith(f"loop {loop}, of {len(run.loops)} loops: ")
 
 
 def test_the_loop_slider_shows_each_loop_without_a_pass(lm, count_passes) -> None:
     panel, run = OnePassPanel(lm, PROMPT), speculate(lm, PROMPT, "ngram", 30, span=4)
-    assert panel.loop.max == len(run.loops)
+    assert (panel.loop.min, panel.loop.max) == (0, len(run.loops) - 1)
     before = panel.says
     with count_passes(lm) as passes:
         for index in range(len(run.loops)):
-            panel.loop.value = index + 1
+            panel.loop.value = index
             view = pass_view(lm, run, index)
             assert says(panel) == view.words
             assert pass_html(view) in panel.view.value
@@ -229,9 +233,9 @@ def test_a_moved_control_runs_again(lm, drafter, span, text) -> None:
         settle(panel)
     run = speculate(lm, text, drafter, 30, span=span)
     assert panel.result.new_ids == run.new_ids == run_greedy(lm, text, 30).new_ids
-    assert panel.loop.max == len(run.loops)
-    assert 1 <= panel.loop.value <= panel.loop.max
-    assert says(panel) == pass_view(lm, run, panel.loop.value - 1).words
+    assert panel.loop.max == len(run.loops) - 1
+    assert 0 <= panel.loop.value <= panel.loop.max
+    assert says(panel) == pass_view(lm, run, panel.loop.value).words
     assert not panel.message.value
 
 
@@ -245,6 +249,10 @@ def test_panel_survives_bad_text_and_shows_html_as_text(lm) -> None:
         settle(panel)
         assert said in alert(panel)
         assert panel.view.value == before
+    shown = panel.loop.value
+    panel.loop.value = shown - 1
+    assert "at most" in alert(panel), "the prompt is still a bad one"
+    assert says(panel).startswith(f"loop {shown - 1}, ")
     panel.prompt.value = EVIL
     settle(panel)
     assert not panel.message.value
@@ -264,7 +272,7 @@ def test_a_text_without_a_token_has_a_loop_to_show(lm) -> None:
     eos = run_greedy(lm, PROMPT, 1).new_ids[0]
     panel = OnePassPanel(replaced_eos(lm, eos), PROMPT)
     assert "then EOS" in says(panel)
-    assert panel.loop.max == 1
+    assert (panel.loop.value, panel.loop.max) == (0, 0)
 
 
 # The plots and the drawing of where we are
@@ -340,3 +348,20 @@ def test_roofline_and_free_positions_by_hand(tiny_gpt2) -> None:
     numbers = weight_bytes(tiny_gpt2) / 4
     used = pass_operations(tiny_gpt2, 1) / 2
     assert free == pytest.approx(20 * numbers / used)
+
+
+def test_the_roofline_in_words_by_hand(tiny_gpt2) -> None:
+    """Reading takes 6 seconds, so 12 at one position are mostly overhead, 10 are not."""
+    machine = Machine(weight_bytes(tiny_gpt2) / 6, pass_operations(tiny_gpt2, 1) / 2)
+    measured = {1: 10.0, 2: 14.0, 4: 16.0, 8: 20.0}
+    assert roofline_report("a model", tiny_gpt2, machine, measured) == (
+        "a model, 1 position: reading all weights from memory makes 60% of the pass, "
+        "so the larger part is reading weights\n"
+        "  8 positions: 2.00 times the cost of 1, where the roofline alone allows 2.67\n"
+        "  by the roofline alone 3 positions are free\n"
+        "  measured, nearly free (below 1.5 times) up to 2 positions"
+    )
+    slow = roofline_report("a model", tiny_gpt2, machine, {1: 12.0, 4: 17.0}, count=4)
+    assert "makes 50% of the pass, so the larger part is overhead" in slow
+    assert "4 positions: 1.42 times the cost of 1, where the roofline alone allows 1.33" in slow
+    assert slow.endswith("up to 4 positions")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +19,7 @@ from medusa_lib.drafters import (
     make_drafter,
     next_span,
 )
-from medusa_lib.one_pass import State
+from medusa_lib.one_pass import Branch, State
 
 PROMPT = "The old king said"
 
@@ -138,3 +140,67 @@ def test_ids_on_the_drafters_own_device_are_plain_ints(lm) -> None:
     branch = ModelDrafter(lm, 0.0, 1.0, make_generator(0)).propose(state_of(ids), 2)
     assert all(type(token) is int for token in branch.tokens)
     assert not isinstance(branch.tokens, torch.Tensor)
+
+
+def drafter_of(lm, **knobs) -> ModelDrafter:
+    standard = {"temperature": 0.0, "top_p": 1.0, "generator": make_generator(0)}
+    return ModelDrafter(lm, **standard | knobs)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", -1.0), ("top_p", 7), ("generator", None), ("generator", 7), ("sure", "x")]
+    + [("sure", 1.5), ("sure", True)],
+)
+def test_a_model_drafter_refuses_bad_knobs(tiny_gpt2, refuses, name, value) -> None:
+    with refuses(name, value, tiny_gpt2):
+        drafter_of(tiny_gpt2, **{name: value})
+
+
+def test_a_model_drafter_ends_with_its_own_context(tiny_gpt2) -> None:
+    short = dataclasses.replace(tiny_gpt2, context_length=6)
+    drafter = drafter_of(short)
+    assert len(drafter.propose(state_of([2, 3, 4, 5]), 4).tokens) <= 2
+    assert drafter.propose(state_of([2, 3, 4, 5, 6, 7]), 4) == Branch()
+
+
+def test_ids_that_the_drafting_model_does_not_know_are_refused(tiny_gpt2, refuses) -> None:
+    with refuses("ids", lm=tiny_gpt2):
+        drafter_of(tiny_gpt2).propose(state_of([2, 99]), 2)
+
+
+def test_an_interrupted_drafter_starts_anew(tiny_gpt2, monkeypatch) -> None:
+    drafter, fresh = drafter_of(tiny_gpt2), drafter_of(tiny_gpt2)
+    drafter.propose(state_of([2, 3, 4]), 2)
+
+    def interrupted(state, branch):
+        with torch.inference_mode():
+            state.cache.update(torch.zeros(1, 2, 1, 16), torch.zeros(1, 2, 1, 16), 0)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medusa_lib.drafters.one_pass", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            drafter.propose(state_of([2, 3, 4, 5]), 2)
+    assert drafter.propose(state_of([2, 3, 4, 5]), 3) == fresh.propose(state_of([2, 3, 4, 5]), 3)
+
+
+class Odd(NgramDrafter):
+    pass
+
+
+@pytest.mark.parametrize("span", ["4", 2.5, None, 0, -3])
+def test_a_drafters_own_span_is_checked(lm, refuses, span) -> None:
+    odd = Odd()
+    odd.span = span
+    with refuses("drafter.span", span, lm):
+        make_drafter(odd, lm)
+
+
+def test_a_drafters_observe_is_checked_and_a_class_refused(lm, refuses) -> None:
+    odd = Odd()
+    odd.observe = 5
+    with refuses("drafter.observe", 5, lm):
+        make_drafter(odd, lm)
+    with refuses("drafter", lm=lm):
+        make_drafter(NgramDrafter, lm)

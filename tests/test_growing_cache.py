@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import DynamicCache, MistralConfig
+from transformers import DynamicCache, MambaConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
 from medusa_lib.growing_cache import ROOM, GrowingLayer, growing_cache, is_growing
@@ -64,3 +64,21 @@ def test_reset_starts_anew() -> None:
 @pytest.mark.parametrize("count", [1, ROOM - 1, ROOM, ROOM + 1])
 def test_first_room_fits_any_prompt(count) -> None:
     assert GrowingLayer().update(*states(count, 0))[0].shape[-2] == count
+
+
+def test_tokens_chosen_from_outside_are_what_it_holds_then() -> None:
+    """As a tree does that keeps the accepted path."""
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    for layer in (ours, theirs):
+        layer.update(*states(6, 0))
+        chosen = torch.tensor([0, 2, 5])
+        layer.keys = layer.keys.index_select(-2, chosen)
+        layer.values = layer.values.index_select(-2, chosen)
+        layer.update(*states(2, 1))
+    assert torch.equal(ours.keys, theirs.keys)
+    assert torch.equal(ours.values, theirs.values)
+
+
+def test_a_recurrent_model_is_refused(refuses) -> None:
+    with refuses("lm"):
+        growing_cache(MambaConfig(num_hidden_layers=1))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from medusa_lib import last_logits
+from medusa_lib import last_logits, run_greedy, speculate
 from medusa_lib.growing_cache import growing_cache
 from medusa_lib.lean import LeanBlock, LeanLinear, fastest, lean_twin, packing_works, products
 
@@ -131,3 +133,20 @@ def test_a_twin_that_answers_otherwise_is_not_used(tiny_gpt2, monkeypatch) -> No
 
     monkeypatch.setattr(LeanBlock, "__call__", wrong)
     assert lean_twin(tiny_gpt2.model) is tiny_gpt2.model
+
+
+def test_changed_weights_make_a_new_twin(tiny_llama) -> None:
+    model = type(tiny_llama.model)(tiny_llama.model.config).eval()
+    lm = dataclasses.replace(tiny_llama, model=model)
+    before = speculate(lm, "abc", None, 8)
+    model.load_state_dict(tiny_llama.model.state_dict())
+    assert speculate(lm, "abc", None, 8).new_ids == run_greedy(lm, "abc", 8).new_ids
+    assert before.new_ids != run_greedy(lm, "abc", 8).new_ids, "nothing changed: a void test"
+
+
+def test_another_default_type_does_no_harm(tiny_gpt2) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert lean_twin(tiny_gpt2.model) is not tiny_gpt2.model
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -76,3 +77,8 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:
 def test_bad_words_end_it_with_one_line() -> None:
     with pytest.raises(SystemExit, match="^error: positions must be an int >= 1, got 0"):
         main(["--positions", "0"])
+
+
+def test_a_model_whose_eos_is_its_last_token_writes_too(tiny_gpt2) -> None:
+    last = dataclasses.replace(tiny_gpt2, eos_id=tiny_gpt2.vocab_size - 1)
+    assert all(own_texts(last, 60))

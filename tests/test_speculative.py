@@ -18,11 +18,20 @@ from bad_values import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import MistralConfig, MistralForCausalLM
 
-from medusa_lib import encode, first_difference, last_logits, make_generator, run_greedy
-from medusa_lib.drafters import NgramDrafter
+from medusa_lib import (
+    encode,
+    first_difference,
+    last_logits,
+    make_generator,
+    make_lm,
+    run_greedy,
+)
+from medusa_lib.drafters import ModelDrafter, NgramDrafter
 from medusa_lib.lessons import chi_square_p
-from medusa_lib.one_pass import Branch
+from medusa_lib.one_pass import Branch, one_pass
+from medusa_lib.sampling_exactly import nucleus_probs
 from medusa_lib.speculative import WIDEST, speculate, stream
 
 PROMPTS = ("Once upon a time", "The old king said", "In a distant future, ", "la la la la")
@@ -203,33 +212,61 @@ def test_sampling_at_top_p_zero_is_greedy(lm) -> None:
         assert speculate(lm, PROMPTS[1], drafter, 16, temperature=0.7, top_p=0.0).new_ids == greedy
 
 
-@pytest.mark.parametrize("drafter", ["ngram", "self"])
-def test_whole_loop_samples_the_models_distribution(tiny_gpt2, drafter) -> None:
-    """Two sampled letters of a tiny model against the exact product of its probabilities."""
-    trials, prompt, temperature = 1500, "abcab", 1.5
-    ids = encode(tiny_gpt2, prompt)
-    size = tiny_gpt2.vocab_size
-    first = torch.softmax(last_logits(tiny_gpt2, ids).double() / temperature, -1)
-    expected = torch.zeros(size, size, dtype=torch.float64)
-    for token in range(size):
-        if token == tiny_gpt2.eos_id:
-            expected[token, 0] = first[token]
+HEAT, TOP_P = 1.5, 0.8
+
+
+def exact_texts(lm, ids, count: int) -> dict[tuple[int, ...], float]:
+    """The probability of every text of `count` sampled tokens, or fewer and EOS."""
+    if count == 0:
+        return {(): 1.0}
+    texts = {}
+    for token, p in enumerate(nucleus_probs(last_logits(lm, ids), HEAT, TOP_P).tolist()):
+        if p == 0:
+            continue
+        if token == lm.eos_id:
+            texts[()] = p
             continue
         grown = torch.cat([ids, torch.tensor([[token]])], 1)
-        logits = last_logits(tiny_gpt2, grown).double()
-        expected[token] = first[token] * torch.softmax(logits / temperature, -1)
-    counts = torch.zeros_like(expected)
+        rest = exact_texts(lm, grown, count - 1)
+        texts |= {(token, *after): p * q for after, q in rest.items()}
+    return texts
+
+
+@pytest.fixture(scope="module")
+def other_gpt2(tiny_gpt2):
+    """A tiny model with the same tokens that would write something else."""
+    model = type(tiny_gpt2.model)(tiny_gpt2.model.config)
+    torch.manual_seed(11)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    return make_lm(tiny_gpt2.tokenizer, model, "other")
+
+
+@pytest.mark.parametrize("drafter", [None, "ngram", "self", "other model"])
+def test_whole_loop_samples_the_models_distribution(tiny_gpt2, other_gpt2, drafter) -> None:
+    """Three sampled letters, with branches of two, against the product of probabilities.
+
+    The other model draws from a generator of the same seed as the run's.
+    """
+    trials, prompt = 1500, "abcab"
+    expected = exact_texts(tiny_gpt2, encode(tiny_gpt2, prompt), 3)
+    assert sum(expected.values()) == pytest.approx(1)
+    counts, drafted = dict.fromkeys(expected, 0), 0
     for seed in range(trials):
-        new = speculate(
-            tiny_gpt2, prompt, drafter, 2, span=2, temperature=temperature, seed=seed
-        ).new_ids
-        # EOS is not emitted: nothing at all, or one letter and then EOS (id 0).
-        counts[new[0] if new else 0, new[1] if len(new) > 1 else 0] += 1
-    # Rare pairs are put together, so that each cell expects at least five.
-    often = expected * trials >= 5
-    seen = torch.cat([counts[often], counts[~often].sum()[None]])
-    due = torch.cat([expected[often], expected[~often].sum()[None]]) * trials
-    assert chi_square_p(seen, due) > 1e-3
+        who = drafter
+        if drafter == "other model":
+            who = ModelDrafter(other_gpt2, HEAT, TOP_P, make_generator(seed))
+        knobs = {"span": 2, "temperature": HEAT, "top_p": TOP_P, "seed": seed}
+        run = speculate(tiny_gpt2, prompt, who, 3, **knobs)
+        counts[tuple(run.new_ids)] += 1  # a text that cannot be is a KeyError
+        drafted = max(drafted, *(len(record.branch) for record in run.loops))
+    assert drafted == (2 if drafter else 0)
+    # Rare texts are put together, so that each kind is expected at least five times.
+    often = [text for text, p in expected.items() if p * trials >= 5]
+    seen = [counts[text] for text in often]
+    due = [expected[text] * trials for text in often]
+    p_value = chi_square_p([*seen, trials - sum(seen)], [*due, trials - sum(due)])
+    assert p_value > 1e-3
 
 
 BAD = {
@@ -272,3 +309,106 @@ def test_generator_of_draws_is_the_seeds_own(lm) -> None:
     speculate(lm, PROMPTS[0], "self", 8, temperature=0.9)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert make_generator(7).initial_seed() == 7
+
+
+class Wild:
+    """A drafter that returns whatever it is given, and may touch the state."""
+
+    def __init__(self, branch, touch=lambda state: None):
+        self.branch, self.touch = branch, touch
+
+    def propose(self, state, span):
+        self.touch(state)
+        return self.branch
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda state: state.ids.append(5),
+        lambda state: state.ids.pop(),
+        lambda state: one_pass(state, [3, 3]),
+        lambda state: setattr(state, "ids", [2]),
+    ],
+)
+def test_a_drafter_that_touches_the_state_does_no_harm(tiny_gpt2, touch) -> None:
+    assert_same_as_greedy(tiny_gpt2, "abc", 12, drafter=Wild(Branch([2, 3]), touch))
+
+
+@pytest.mark.parametrize(
+    ("branch", "name"),
+    [
+        (None, "drafter"),
+        ([2, 3], "drafter"),
+        (Branch([2, 99]), "each drafted token"),
+        (Branch([-1]), "each drafted token"),
+        (Branch([2.0]), "each drafted token"),
+        (Branch([torch.tensor(2)]), "each drafted token"),
+        (Branch([2], passes=None), "passes"),
+    ],
+)
+def test_a_branch_that_is_none_is_refused(tiny_gpt2, branch, name) -> None:
+    with pytest.raises(ValueError, match=rf"{name}.* must .*got"):
+        speculate(tiny_gpt2, "abc", Wild(branch), 6)
+
+
+@pytest.mark.parametrize(
+    "probs",
+    [[], [torch.ones(3) / 3], [torch.randn(14)], [torch.ones(14)]],
+    ids=["too few", "another size", "logits", "no sum of 1"],
+)
+def test_probs_that_are_no_distribution_are_refused(tiny_gpt2, probs) -> None:
+    assert tiny_gpt2.vocab_size == 14
+    with pytest.raises(ValueError, match=r"probs.* must .*got"):
+        speculate(tiny_gpt2, "abc", Wild(Branch([2], probs)), 6, temperature=1.0)
+
+
+def test_the_span_bounds_what_a_drafter_proposes(tiny_gpt2) -> None:
+    run = speculate(tiny_gpt2, "abc", Wild(Branch([2] * 9)), 12, span=3)
+    assert max(len(record.branch) for record in run.loops) == 3
+
+
+@pytest.mark.parametrize("drafter", ANY_MODEL)
+def test_logits_that_are_no_numbers_are_refused(tiny_gpt2, drafter) -> None:
+    model = type(tiny_gpt2.model)(tiny_gpt2.model.config).eval()
+    with torch.no_grad():
+        model.transformer.ln_f.bias[3] = torch.nan
+    broken = dataclasses.replace(tiny_gpt2, model=model)
+    with pytest.raises(ValueError, match="logits must be finite"):
+        speculate(broken, "abc", drafter, 6)
+
+
+@pytest.fixture(scope="module")
+def sliding_lm(tiny_gpt2):
+    """A tiny Mistral that looks back on eight tokens only."""
+    torch.manual_seed(2)
+    config = MistralConfig(
+        vocab_size=tiny_gpt2.vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=8,
+        max_position_embeddings=60,
+        initializer_range=0.2,
+        eos_token_id=0,
+        bos_token_id=0,
+    )
+    return make_lm(tiny_gpt2.tokenizer, MistralForCausalLM(config), "sliding")
+
+
+@pytest.mark.parametrize("drafter", [*ANY_MODEL, Fixed([2, 5, 3])])
+def test_a_sliding_window_is_rolled_back_too(sliding_lm, drafter) -> None:
+    for prompt in ("ab", "abcabcab", "abcdefghij abc"):
+        assert_same_as_greedy(sliding_lm, prompt, 30, drafter=drafter, span=4)
+
+
+def test_a_cancel_in_the_last_loop_is_no_cancel(lm) -> None:
+    greedy = run_greedy(lm, PROMPTS[0], 5).new_ids
+    ends = dataclasses.replace(lm, eos_id=greedy[-1])
+    for drafter in ANY_MODEL:
+        run = speculate(
+            ends, PROMPTS[0], drafter, 20, on_loop=lambda r: len(r.emitted) > r.accepted
+        )
+        assert run.stop_reason == "eos"
