@@ -47,21 +47,34 @@ def pass_seconds(
     return {count: statistics.median(taken) for count, taken in times.items()}
 
 
-def draft_seconds(lm: LM, drafter: Drafter, run: Generation, span: int = 4) -> float:
-    """Median seconds of one draft step: the time of `propose` ÷ the tokens it drafted.
+def draft_costs(
+    lm: LM, drafters: Mapping[str, Drafter], run: Generation, span: int = 4
+) -> dict[str, float]:
+    """Each drafter's draft cost c: the time of one draft step ÷ of a pass of `lm` over one token.
 
-    The drafter meets the text of `run` growing token by token, so what it does besides a pass
-    is counted: picking tokens, taking rejected ones back, catching up.
+    All meet the text of `run` growing token by token and take turns. A step's time is that of
+    `propose` ÷ the tokens drafted, so what a drafter does besides passes is counted: picking
+    tokens, taking rejected ones back, catching up. Medians.
     """
     check_int("span", span, 1)
-    state, taken = State.start(lm, run.prompt_ids), []
-    drafter.propose(state, span)  # the first one reads the whole prompt
+    plain, state = State.start(lm, run.prompt_ids), State.start(lm, run.prompt_ids)
+    one_pass(plain, [])
+    for drafter in drafters.values():
+        drafter.propose(state, span)  # the first reading of the prompt is no draft step
+    passes: list[float] = []
+    steps: dict[str, list[float]] = {name: [] for name in drafters}
     for token in run.new_ids:
+        plain.ids.append(token)
         state.ids.append(token)
         began = time.perf_counter()
-        branch = drafter.propose(state, span)
-        taken.append((time.perf_counter() - began) / (len(branch.tokens) or span))
-    return statistics.median(taken)
+        one_pass(plain, [])[-1, 0].item()
+        passes.append(time.perf_counter() - began)
+        for name, drafter in drafters.items():
+            began = time.perf_counter()
+            branch = drafter.propose(state, span)
+            steps[name].append((time.perf_counter() - began) / (len(branch.tokens) or span))
+    one = statistics.median(passes)
+    return {name: statistics.median(taken) / one for name, taken in steps.items()}
 
 
 def measured_speedups(

@@ -16,6 +16,7 @@ from medusa_lib.checks import (
     check_top_p,
 )
 from medusa_lib.config import DRAFT_MODEL
+from medusa_lib.device import make_generator
 from medusa_lib.model import LM, ModelLoadError, check_lm, load_lm
 from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
@@ -205,7 +206,7 @@ def make_drafter(
     top_p: float | None = 1.0,
     generator: torch.Generator | None = None,
 ) -> Drafter | None:
-    """The drafter of that name for `lm`; a drafter or None as it is.
+    """The drafter of that name for `lm`; a drafter or None as it is. generator None: unseeded.
 
     Raises ValueError for an unknown name, an object that cannot propose, or a model that the
     drafter does not fit.
@@ -219,4 +220,4 @@ def make_drafter(
     if not isinstance(drafter, str) or drafter not in DRAFTERS:
         known = ", ".join(repr(name) for name in DRAFTERS)
         raise ValueError(f"drafter must be {known}, None or have propose(), got {drafter!r}")
-    return DRAFTERS[drafter](lm, temperature, top_p, generator)
+    return DRAFTERS[drafter](lm, temperature, top_p, generator or make_generator(None))

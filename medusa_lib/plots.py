@@ -303,7 +303,7 @@ def plot_acceptance_by_position(
     """
     ax = _axes(ax, (7, 3.4))
     looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
-    dash, pause = 4, 4 * max(1, len(counts) - 1)
+    dash, pause = 2.5, 2.5 * max(1, len(counts) - 1)
     for i, ((name, pairs), (colour, marker)) in enumerate(zip(counts.items(), looks, strict=False)):
         shown = [(at, a / r, r) for at, (r, a) in enumerate(pairs, start=1) if r >= least]
         places, shares, numbers = zip(*shown, strict=True) if shown else ((), (), ())

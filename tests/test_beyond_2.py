@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 from medusa_lib import LoopRecord, acceptance_rate, beyond_widgets, make_generator
 from medusa_lib.beyond_widgets import DRAFTER_NAMES, DraftersPanel
+from medusa_lib.cost import draft_costs, measured_speedups
 from medusa_lib.drafters import DRAFTERS, ModelDrafter, NgramDrafter, make_drafter
-from medusa_lib.one_pass import Branch
+from medusa_lib.one_pass import Branch, one_pass
 from medusa_lib.plots import BLUE, ORANGE, plot_acceptance_by_position, plot_expected_speedup
-from medusa_lib.records import acceptance_by_position
-from medusa_lib.replay import replay
+from medusa_lib.records import acceptance_by_position, first_and_later
+from medusa_lib.replay import Replays, replay
 from medusa_lib.speculative import speculate
 from medusa_lib.views import loops_words
 
@@ -45,7 +46,7 @@ def timeless(loops):
 def test_a_replay_has_the_loops_of_the_real_run(lm, drafter, span, prompt) -> None:
     known = speculate(lm, prompt, None, 40)
     real = speculate(lm, prompt, drafter, 40, span=span)
-    replayed = replay(lm, known, make_drafter(drafter, lm, 0.0), span)
+    replayed = replay(lm, known, make_drafter(drafter, lm, generator=make_generator(7)), span)
     assert real.new_ids == known.new_ids
     extra = sum(loop.verify_passes for loop in real.loops) - len(real.loops)
     assert extra <= 2, "near ties are settled by further passes, which a replay does not need"
@@ -96,7 +97,119 @@ def test_an_unsure_drafter_spends_fewer_passes(lm) -> None:
     assert spent[0] > spent[-1]
 
 
+def test_replays_are_those_of_every_text_and_are_kept(lm, count_passes) -> None:
+    texts = {"a": [speculate(lm, p, None, 12) for p in (PROMPT, "Peter Rabbit")], "b": []}
+    drafters = {
+        "small": ModelDrafter(lm.draft, 0.0, 1.0, make_generator(7)),
+        "n-gram": NgramDrafter(),
+    }
+    replays = Replays(lm, texts, drafters)
+    for name, drafter in drafters.items():
+        loops = replays.loops(name, 3, "a")
+        expected = [loop for run in texts["a"] for loop in replay(lm, run, drafter, 3)]
+        assert timeless(loops) == timeless(expected)
+        with count_passes(lm.draft) as passes:
+            assert replays.loops(name, 3, "a") is loops
+        assert not passes
+    assert replays.loops("small", 3, "b") == []
+    assert replays.loops("small", 1, "a") != replays.loops("small", 3, "a")
+
+
+# What drafting costs
+
+
+class Slow:
+    """Drafts two tokens or none, in a time known beforehand, and notes what it was shown."""
+
+    def __init__(self, clock, tokens) -> None:
+        self.clock, self.tokens, self.shown = clock, tokens, []
+
+    def propose(self, state, span):
+        self.clock.now += 8.0 if self.shown else 100.0
+        self.shown.append(list(state.ids))
+        return Branch(self.tokens[:span])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr("medusa_lib.cost.time.perf_counter", lambda: Clock.now)
+    return Clock
+
+
+@pytest.mark.parametrize(("tokens", "each"), [([5, 6], 4.0), ([], 2.0)])
+def test_draft_steps_are_timed_on_a_growing_text(lm, clock, monkeypatch, tokens, each) -> None:
+    def timed(state, branch):
+        clock.now += 0.5
+        return one_pass(state, branch)
+
+    known = speculate(lm, PROMPT, None, 5)
+    monkeypatch.setattr("medusa_lib.cost.one_pass", timed)
+    drafters = {"a": Slow(clock, tokens), "b": Slow(clock, [7])}
+    costs = draft_costs(lm, drafters, known, span=4)
+    assert costs == {"a": each / 0.5, "b": 8.0 / 0.5}, "the first, slow one is not counted"
+    ids = known.prompt_ids
+    assert drafters["a"].shown == [ids + known.new_ids[:n] for n in range(6)]
+
+
+def test_a_draft_step_needs_a_span(lm, refuses) -> None:
+    known = speculate(lm, PROMPT, None, 2)
+    with refuses("span", 0, lm):
+        draft_costs(lm, {"n-gram": NgramDrafter()}, known, 0)
+
+
+def test_speedups_are_those_of_the_fastest_round(lm, monkeypatch) -> None:
+    seconds = iter([6.0, 3.0, 2.0, 8.0, 1.0, 5.0])  # plain, span 1, span 2; twice
+    real, calls = speculate, []
+
+    def timed(lm, prompt, drafter, max_new_tokens, span):
+        calls.append((drafter, span))
+        run = real(lm, prompt, drafter, max_new_tokens, span)
+        return dataclasses.replace(run, seconds=next(seconds))
+
+    monkeypatch.setattr("medusa_lib.cost.speculate", timed)
+    small = ModelDrafter(lm.draft, 0.0, 1.0, make_generator(0))
+    found, alphas = measured_speedups(lm, [PROMPT], {"small": small}, (1, 2), 12)
+    assert found == {"small": [6.0 / 1.0, 6.0 / 2.0]}
+    assert calls == [(None, 1), (small, 1), (small, 2)] * 2
+    real_alphas = [acceptance_rate(real(lm, PROMPT, small, 12, span).loops) for span in (1, 2)]
+    assert alphas == {"small": real_alphas}
+
+
+def test_a_silent_drafter_has_a_speedup_and_an_alpha_of_nothing(lm, refuses) -> None:
+    class Silent:
+        def propose(self, state, span):
+            return Branch()
+
+    found, alphas = measured_speedups(lm, [PROMPT], {"silent": Silent()}, (1,), 3, rounds=1)
+    assert alphas == {"silent": [0.0]}
+    assert found["silent"][0] > 0
+    with refuses("rounds", 0):
+        measured_speedups(lm, [PROMPT], {}, (1,), 3, rounds=0)
+
+
 # Acceptance by position
+
+
+@pytest.mark.parametrize(
+    ("pairs", "first", "later", "change"),
+    [
+        ([(100, 50), (50, 45), (45, 40)], 0.5, 85 / 95, "rises"),
+        ([(100, 90), (90, 30), (30, 10)], 0.9, 40 / 120, "falls"),
+        ([(10, 5), (5, 4)], 0.5, 0.8, "stays close"),  # may well be luck
+        ([(8, 8), (8, 8)], 1.0, 1.0, "stays close"),
+    ],
+)
+def test_later_positions_against_the_first(pairs, first, later, change) -> None:
+    assert first_and_later(pairs) == (pytest.approx(first), pytest.approx(later), change)
+
+
+def test_nothing_is_later_than_a_lone_first_position() -> None:
+    first, later, change = first_and_later([(4, 0)])
+    assert (first, change) == (0, "stays close")
+    assert math.isnan(later)
 
 
 def test_acceptance_by_position_counts_by_hand() -> None:
@@ -145,13 +258,16 @@ def test_curves_alone_carry_their_plain_names(ax) -> None:
 def test_positions_that_few_loops_reached_are_left_out(ax) -> None:
     pairs = [(20, 10), (10, 8), (4, 4)]
     plot_acceptance_by_position({"a": pairs, "b": [(2, 1)]}, ax=ax)
-    a, alpha, b, _ = ax.lines
+    a, alpha, b, other = ax.lines
     assert [*a.get_xdata()] == [1, 2]
     assert [*a.get_ydata()] == [0.5, 0.8]
     assert [*alpha.get_ydata()] == pytest.approx([22 / 34] * 2), "α counts every position"
     assert not [*b.get_xdata()]
     areas = next(c for c in ax.collections if isinstance(c, PathCollection)).get_sizes()
     assert areas[0] > areas[1]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["a", "its α, 0.65", "b", "its α, 0.50"]
+    assert alpha.get_linestyle() == other.get_linestyle() == "--"
     plot_acceptance_by_position({"a": pairs}, 1, ax)
     assert [*ax.lines[4].get_ydata()] == [0.5, 0.8, 1.0]
 

@@ -115,6 +115,7 @@ def test_an_unknown_drafter_is_refused(lm, refuses, bad) -> None:
 
 
 def test_known_drafters_come_by_name_and_others_as_they_are(lm) -> None:
+    assert make_drafter("self", lm).lm is lm
     own = NgramDrafter()
     assert make_drafter(own, lm) is own
     assert make_drafter(None, lm) is None

@@ -1,4 +1,4 @@
-"""STEP3, STEP6 and STEP7 in JupyterLab: what the page shows is what the library computes."""
+"""Lessons in JupyterLab: what the page shows is what the library computes."""
 
 import ast
 import inspect
@@ -12,8 +12,16 @@ from playwright.sync_api import expect
 
 from medusa_lib import Cfg, acceptance_rate, compare, encode, last_logits, medusa_tiny, widgets
 from medusa_lib.demo import PROMPT, metrics
+from medusa_lib.four_words import START, TARGET, WORDS, draft_logits
 from medusa_lib.plots import visible
-from medusa_lib.views import MARKS, next_tokens, token_texts
+from medusa_lib.views import (
+    MARKS,
+    next_tokens,
+    overlap,
+    overlap_rows,
+    overlap_words,
+    token_texts,
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,7 +30,9 @@ pytestmark = [
 STEP3 = "STEP3_sampling", "SamplingPanel"
 STEP6 = "STEP6_loops", "LoopsPanel"
 STEP7 = "STEP7_demo", "DemoPanel"
+BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
 BLUE = "rgb(0, 114, 178)"
+NAMES = {"temperature", "top-p", "span", "new tokens", "difference"}
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
 # What a picture shows: its bars by name, its tick labels, its other texts.
@@ -170,9 +180,12 @@ def run_demo(panel):
 
 def assert_demo_shows(panel, lm, prompt, cfg):
     """Both texts token by token with their sources, and the figures, are the library's."""
-    result = compare(lm, prompt, cfg)
-    runs = {"greedy": result.greedy, "Medusa-tiny": result.medusa}
-    for column, (name, run) in enumerate(runs.items()):
+    drafters = dict(widgets.DRAFTER_NAMES)
+    chosen = panel.locator("select").last.evaluate("e => e.selectedOptions[0].text")
+    result = compare(lm, prompt, cfg, drafter=drafters[chosen.replace("\xa0", " ")])
+    for column, (name, run) in enumerate(result.runs.items()):
+        if run is result.cached:
+            continue  # shown by its figures only
         text = panel.locator(f'[data-run="{name}"]')
         expect(text.locator("b")).to_have_text(prompt)
         marks = text.locator(".token")
@@ -245,12 +258,23 @@ def test_step7_bad_input_is_named_and_the_panel_goes_on(open_panel, lm):
     expect(panel.get_by_role("alert")).to_have_count(0)
 
 
-@pytest.mark.parametrize("which", [STEP3, STEP6, STEP7], ids=lambda which: which[0])
+@pytest.mark.parametrize("keys", [["ArrowRight"] * 3, ["Home"], ["End"]], ids=len)
+def test_beyond3_words_and_table_follow_the_keyboard(open_panel, keys):
+    panel = open_panel(*BEYOND3)
+    press(panel, "difference", *keys)
+    knobs = value(panel, "temperature"), value(panel, "top-p")
+    parts = overlap(TARGET[START], draft_logits(value(panel, "difference")), *knobs)
+    expect(says(panel)).to_have_text(overlap_words(parts))
+    shown = panel.locator("table tr").all_inner_texts()[1:]
+    assert [line.split() for line in shown] == [list(r) for r in overlap_rows(WORDS, parts)]
+
+
+@pytest.mark.parametrize("which", [STEP3, STEP6, STEP7, BEYOND3], ids=lambda which: which[0])
 def test_each_page_is_sound(open_panel, which):
     """Each slider has a name, no two elements share an id, the console holds no error of ours."""
     panel = open_panel(*which)
     for handle in panel.get_by_role("slider").all():
-        assert handle.get_attribute("aria-label") in {"temperature", "top-p", "span", "new tokens"}
+        assert handle.get_attribute("aria-label") in NAMES
     ids = panel.page.evaluate("[...document.querySelectorAll('.medusa-panel [id]')].map(e => e.id)")
     assert len(set(ids)) == len(ids)
     expect(panel.page.locator(".jp-RenderedText[data-mime-type$=stderr]")).to_have_count(0)
