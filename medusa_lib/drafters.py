@@ -26,7 +26,8 @@ class Drafter(Protocol):
     """Anything that can bet on the next tokens of a state.
 
     It may also have `observe(state, logits, accepted)`, called after each verification with
-    the logits `[len(branch) + 1, V]`, and an attribute `span`, used where none is asked for.
+    the logits `[len(branch) + 1, V]` (and `state.hidden` in the same rows), and an attribute
+    `span`, used where none is asked for.
     """
 
     def propose(self, state: State, span: int) -> Branch:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from medusa_lib.growing_cache import growing_cache, is_growing
 from medusa_lib.model import LM
@@ -27,11 +27,16 @@ MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
 
 @dataclass
 class State:
-    """A sequence being written: its ids, and the cache of those the model has already seen."""
+    """A sequence being written: its ids, and the cache of those the model has already seen.
+
+    hidden: what the latest pass had just before the output layer, `[len(branch) + 1, width]`,
+    for drafters that draft from it; None for models of other families than GPT-2's and Llama's.
+    """
 
     lm: LM
     ids: list[int]
     cache: DynamicCache
+    hidden: torch.Tensor | None = None
 
     @classmethod
     def start(cls, lm: LM, ids: Sequence[int]) -> State:
@@ -66,15 +71,26 @@ def one_pass(state: State, branch: Sequence[int]) -> torch.Tensor:
     """
     seen, device = state.seen, state.lm.device
     fed = [*state.ids[seen:], *branch]
-    out = state.lm.lean(
+    logits, state.hidden = run_model(
+        state.lm.lean,
+        len(branch) + 1,
         input_ids=torch.tensor([fed], device=device),
         position_ids=torch.arange(seen, seen + len(fed), device=device)[None],
         attention_mask=causal_mask(state, len(fed)),
         past_key_values=state.cache,
         use_cache=True,
-        logits_to_keep=len(branch) + 1,
     )
-    return out.logits[0].float()
+    return logits.float()
+
+
+def run_model(
+    model: PreTrainedModel, rows: int, **fed: object
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The last `rows` rows of a pass → (logits `[rows, V]`, hidden numbers `[rows, width]`)."""
+    if model.config.model_type not in FAMILIES:
+        return model(**fed, logits_to_keep=rows).logits[0], None
+    hidden = model.base_model(**fed).last_hidden_state[0, -rows:]
+    return model.get_output_embeddings()(hidden), hidden
 
 
 def causal_mask(state: State, count: int) -> torch.Tensor | None:

@@ -98,7 +98,8 @@ def count_passes():
     @contextlib.contextmanager
     def counting(lm):
         passes = []
-        models = {id(model): model for model in (lm.model, lm.lean)}.values()
+        inner = [getattr(model, "base_model", model) for model in (lm.model, lm.lean)]
+        models = {id(model): model for model in inner}.values()
         hooks = [model.register_forward_hook(lambda *_: passes.append(1)) for model in models]
         try:
             yield passes

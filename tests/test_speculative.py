@@ -412,3 +412,28 @@ def test_a_cancel_in_the_last_loop_is_no_cancel(lm) -> None:
             ends, PROMPTS[0], drafter, 20, on_loop=lambda r: len(r.emitted) > r.accepted
         )
         assert run.stop_reason == "eos"
+
+
+class FirstHead:
+    """One Medusa head that was never trained: the output layer again, on the hidden numbers."""
+
+    def __init__(self):
+        self.hidden = None
+
+    @torch.inference_mode()
+    def observe(self, state, logits, accepted):
+        again = state.lm.model.get_output_embeddings()(state.hidden)
+        assert torch.allclose(again, logits, atol=1e-3)
+        self.hidden = state.hidden[accepted]
+
+    @torch.inference_mode()
+    def propose(self, state, span):
+        if self.hidden is None:
+            return Branch()
+        scores = state.lm.model.get_output_embeddings()(self.hidden)
+        return Branch([int(scores.argmax())])
+
+
+def test_a_drafter_may_draft_from_hidden_numbers(each_lm) -> None:
+    """What the heads of Medusa need fits the loop as it is."""
+    assert_same_as_greedy(each_lm, "abcab", 20, drafter=FirstHead())
