@@ -32,9 +32,11 @@ from medusa_lib.widgets import (
     LABEL_STYLE,
     NARROW,
     Panel,
+    RunsAgain,
     StoppedError,
     Worker,
     cancel_button,
+    drafter_dropdown,
     observe,
     progress_bar,
     span_slider,
@@ -43,15 +45,10 @@ from medusa_lib.widgets import (
     top_p_slider,
 )
 
-DRAFTER_NAMES = {
-    "self: the model drafts for itself": "self",
-    "n-gram: copy from the text so far": "ngram",
-    "draft model: a much smaller model": "draft_model",
-}
 REDRAW_SECONDS = 0.25  # while a run goes on; drawing takes longer than a loop
 
 
-class DraftersPanel(Panel):
+class DraftersPanel(RunsAgain, Panel):
     """BEYOND2: drafter, span, adaptive span and temperature over per-loop acceptance."""
 
     def __init__(
@@ -60,13 +57,7 @@ class DraftersPanel(Panel):
         self.lm, self.prompt, self.seed = lm, prompt, seed
         self.max_new_tokens, self.worker = max_new_tokens, Worker()
         self.loops: list[LoopRecord] = []
-        self.drafter = w.Dropdown(
-            options=DRAFTER_NAMES,
-            value="ngram",
-            description="drafter",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
+        self.drafter = drafter_dropdown("ngram")
         self.span, self.temperature = span_slider(4), temperature_slider(0.0)
         rule = "adaptive: the span follows the acceptance"
         self.adaptive = w.Checkbox(value=False, description=rule, layout=w.Layout(width="auto"))
@@ -82,16 +73,6 @@ class DraftersPanel(Panel):
             "Panel: drafter, span, adaptive span and temperature over per-loop acceptance. "
             f"With {self.drafter.value} and span {self.span.value}: {loops_words(self.loops)}"
         )
-
-    def update(self) -> None:
-        """Run again on a thread; a newer value overtakes."""
-        self.worker.start(self.run)
-
-    def run(self, stop: threading.Event) -> None:
-        """One whole run at the controls' values, drawn as it goes on."""
-        self.progress.value, self.cancel.disabled = 0, False
-        self.redraw(lambda: self.new_picture(stop))
-        self.cancel.disabled = True
 
     def new_picture(self, stop: threading.Event) -> str:
         """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
@@ -138,13 +119,7 @@ class OnePassPanel(Panel):
         self.lm, self.max_new_tokens, self.worker = lm, max_new_tokens, Worker()
         self.result: Generation | None = None
         self.prompt = text_box(prompt)
-        self.drafter = w.Dropdown(
-            options={name: word for name, word in DRAFTER_NAMES.items() if word != "draft_model"},
-            value="ngram",
-            description="drafter",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
+        self.drafter = drafter_dropdown("ngram")
         self.span = span_slider(4)
         self.loop = w.IntSlider(
             value=0, min=0, max=0, description="loop", style=LABEL_STYLE, layout=NARROW

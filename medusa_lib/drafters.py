@@ -149,8 +149,8 @@ def common_prefix(a: list[int], b: list[int]) -> int:
 def next_span(span: int, drafted: int, accepted: int, most: int) -> int:
     """An adaptive span: two more after a wholly accepted branch, one less after a poor one.
 
-    Poor: less than half was accepted. In [1, most]; unchanged if nothing was drafted. The
-    rule of transformers' assisted generation, which takes one off after any rejection.
+    Poor: less than half was accepted. In [1, most]; unchanged if nothing was drafted. After
+    transformers' assisted generation, where any rejection takes one off.
     """
     if drafted == 0:
         return span

@@ -276,11 +276,13 @@ def plot_expected_speedup(
     """
     measured = {} if measured is None else measured
     ax = _axes(ax, (6.4, 3.4))
-    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
-    for name, (colour, marker) in zip(dict.fromkeys([*expected, *measured]), looks, strict=False):
+    colours, lines = (BLUE, ORANGE, GREEN, "black"), ("-", "--", "-.", ":")
+    looks = itertools.cycle(zip(colours, "os^D", lines, strict=True))
+    names = dict.fromkeys([*expected, *measured])
+    for name, (colour, marker, line) in zip(names, looks, strict=False):
         if name in expected:
             said = f"{name}, formula" if measured else name
-            ax.plot(spans, expected[name], color=colour, label=said)
+            ax.plot(spans, expected[name], line, color=colour, label=said)
         if name in measured:
             points = {"color": colour, "marker": marker, "linestyle": "none"}
             ax.plot(spans, measured[name], **points, label=f"{name}, measured")

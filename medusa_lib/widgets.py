@@ -236,6 +236,13 @@ def _slider(
     )
 
 
+def drafter_dropdown(value: str, name: str = "drafter") -> w.Dropdown:
+    """Who drafts, one of DRAFTER_NAMES."""
+    return w.Dropdown(
+        options=DRAFTER_NAMES, value=value, description=name, style=LABEL_STYLE, layout=NARROW
+    )
+
+
 def text_box(value: str, name: str = "prompt") -> w.Text:
     """One line of text, reported as it is typed."""
     return w.Text(value=value, description=name, style=LABEL_STYLE, layout=WIDE)
@@ -440,7 +447,24 @@ class AcceptPanel(KnobsPanel):
         return verdicts_html(verdicts(self.lm, record)) + f'<p class="says">{words}</p>'
 
 
-class LoopsPanel(KnobsPanel):
+class RunsAgain:
+    """What panels with a run of some seconds share: a thread, a progress bar, a Cancel button.
+
+    They have `worker`, `progress` and `cancel`, and a `new_picture(stop)` that runs and draws.
+    """
+
+    def update(self) -> None:
+        """Run again on a thread; a newer value overtakes."""
+        self.worker.start(self.run)
+
+    def run(self, stop: threading.Event) -> None:
+        """One whole run at the controls' values, drawn when done."""
+        self.progress.value, self.cancel.disabled = 0, False
+        self.redraw(lambda: self.new_picture(stop))
+        self.cancel.disabled = True
+
+
+class LoopsPanel(RunsAgain, KnobsPanel):
     """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
 
     def __init__(
@@ -458,16 +482,6 @@ class LoopsPanel(KnobsPanel):
             "Panel: sliders for temperature, top-p and span over per-loop acceptance. "
             + self.words(self.result)
         )
-
-    def update(self) -> None:
-        """Run again on a thread; a newer value overtakes."""
-        self.worker.start(self.run)
-
-    def run(self, stop: threading.Event) -> None:
-        """One whole run at the sliders' values, drawn when done."""
-        self.progress.value, self.cancel.disabled = 0, False
-        self.redraw(lambda: self.new_picture(stop))
-        self.cancel.disabled = True
 
     def new_picture(self, stop: threading.Event) -> str:
         """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
@@ -510,7 +524,7 @@ class LoopsPanel(KnobsPanel):
         return f'{plot}<p class="says">{words}</p>'
 
 
-class DemoPanel(Panel):
+class DemoPanel(RunsAgain, Panel):
     """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
     def __init__(self, lm: LM, prompt: str = PROMPT) -> None:
@@ -533,13 +547,8 @@ class DemoPanel(Panel):
             style=LABEL_STYLE,
             layout=NARROW,
         )
-        self.drafter = w.Dropdown(
-            options=DRAFTER_NAMES,
-            value="draft_model" if draft_fits(lm) else "ngram",
-            description="cure drafts by",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
+        best = "draft_model" if draft_fits(lm) else "ngram"
+        self.drafter = drafter_dropdown(best, "cure drafts by")
         self.temperature, self.top_p = temperature_slider(), top_p_slider()
         self.span = span_slider()
         self.tokens = _slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
@@ -553,7 +562,7 @@ class DemoPanel(Panel):
         boxes = [self.prompt, self.presets, self.model, self.drafter]
         super().__init__([*boxes, sliders, buttons], height="560px")
         self.presets.observe(self._take_preset, names="value")
-        self.go.on_click(lambda _button: self.start())
+        self.go.on_click(lambda _button: self.update())
         self.cancel.on_click(lambda _button: self.worker.cancel())
         observe(self.restart, self.drafter, *sliders.children)
         self.view.value = "<p>Press <b>Run</b>.</p>"
@@ -578,20 +587,14 @@ class DemoPanel(Panel):
             SEED=self.seed.value,
         )
 
-    def start(self) -> None:
-        """Run all decoders on a thread; a run in progress is overtaken."""
-        self.worker.start(self.run)
-
     def restart(self) -> None:
         """If a run is in progress, overtake it with one at the controls' new values."""
         if self.worker.busy:
-            self.start()
+            self.update()
 
-    def run(self, stop: threading.Event) -> None:
-        """Load the model if it changed, run all decoders, draw."""
-        self.progress.value, self.cancel.disabled = 0, False
-        self.redraw(lambda: self.picture(self.compare(stop)))
-        self.cancel.disabled = True
+    def new_picture(self, stop: threading.Event) -> str:
+        """Load the model if it changed, run all decoders, then HTML."""
+        return self.picture(self.compare(stop))
 
     def compare(self, stop: threading.Event) -> Comparison:
         """All runs at the controls' values. Raises StoppedError if cancelled on the way."""

@@ -128,7 +128,7 @@ def twins(request, tiny_gpt2):
     panels = request.param(tiny_gpt2), request.param(tiny_gpt2)
     if request.param is DemoPanel:
         for panel in panels:
-            panel.start()
+            panel.update()
             settle(panel)
     return panels
 
@@ -196,7 +196,7 @@ def test_html_in_a_prompt_never_becomes_an_element(lm, kind):
     panel = kind(lm, EVIL, **({"max_new_tokens": 4} if kind is LoopsPanel else {}))
     if kind is DemoPanel:
         panel.tokens.value = 4
-        panel.start()
+        panel.update()
         settle(panel)
     read = Reader(panel.view.value + panel.message.value)
     assert not read.tags & {"script", "img"}
