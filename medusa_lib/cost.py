@@ -13,10 +13,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from medusa_lib.checks import check_int
 from medusa_lib.drafters import Drafter
+from medusa_lib.medusa_heads import HeadsDrafter, MedusaHeads
 from medusa_lib.model import LM, make_lm
 from medusa_lib.one_pass import State, one_pass, roll_back
-from medusa_lib.records import Generation, LoopRecord, acceptance_rate
+from medusa_lib.records import Generation, LoopRecord, acceptance_rate, mean_accepted_length
 from medusa_lib.speculative import speculate
+from medusa_lib.tree_attention import Node
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 
@@ -106,6 +108,42 @@ def measured_speedups(
     rates = {one: acceptance_rate(some) for one, some in loops.items()}
     rates = {one: 0.0 if math.isnan(rate) else rate for one, rate in rates.items()}
     return found, {name: [rates[name, span] for span in spans] for name in drafters}
+
+
+def node_budgets(
+    lm: LM,
+    heads: MedusaHeads,
+    trees: Mapping[int, Sequence[Node]],
+    prompts: Sequence[str],
+    max_new_tokens: int = 64,
+    rounds: int = 3,
+) -> list[dict]:
+    """Write all prompts with each tree of guesses → a row of figures for each node budget.
+
+    tau: tokens emitted ÷ loops. seconds: the sum over prompts of the fastest round. They take
+    turns with plain cached decoding, whose seconds ÷ a tree's are `over_greedy`.
+    """
+    check_int("rounds", rounds, 1)
+    drafters = {0: None} | {n: HeadsDrafter(heads, nodes) for n, nodes in trees.items()}
+    seconds = {n: [[] for _ in prompts] for n in drafters}
+    runs: dict[int, list[Generation]] = {}
+    for _ in range(rounds + 1):  # the first round is thrown away by taking the fastest
+        for i, prompt in enumerate(prompts):
+            for n, drafter in drafters.items():
+                run = speculate(lm, prompt, drafter, max_new_tokens)
+                seconds[n][i].append(run.seconds)
+                runs.setdefault(n, [None] * len(prompts))[i] = run
+    total = {n: sum(map(min, times)) for n, times in seconds.items()}
+    return [
+        {
+            "nodes": n,
+            "depth": max(map(len, trees[n])),
+            "tau": mean_accepted_length([loop for run in runs[n] for loop in run.loops]),
+            "tokens_per_second": sum(len(run.new_ids) for run in runs[n]) / total[n],
+            "over_greedy": total[0] / total[n],
+        }
+        for n in trees
+    ]
 
 
 def weight_bytes(lm: LM) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,17 +18,19 @@ from medusa_lib.checks import (
 )
 from medusa_lib.config import DRAFT_MODEL
 from medusa_lib.device import make_generator
+from medusa_lib.medusa_heads import chain_drafter, tree_drafter
 from medusa_lib.model import LM, ModelLoadError, check_lm, load_lm
 from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
+from medusa_lib.tree_attention import Parents, follow, merge_branches
 
 
 class Drafter(Protocol):
     """Anything that can bet on the next tokens of a state.
 
     It may also have `observe(state, logits, accepted)`, called after each verification with
-    the logits `[len(branch) + 1, V]` (and `state.hidden` in the same rows), and an attribute
-    `span`, used where none is asked for.
+    the logits `[accepted + 1, V]` of what was kept (and `state.hidden` in the same rows), and
+    an attribute `span`, used where none is asked for.
     """
 
     def propose(self, state: State, span: int) -> Branch:
@@ -37,8 +40,9 @@ class Drafter(Protocol):
 class NgramDrafter:
     """Bets that the text repeats itself: what followed the last few tokens before follows again.
 
-    Looks for the latest earlier place where the last `longest` tokens stood, then fewer. Costs
-    no forward pass. After prompt lookup decoding, Saxena 2023, which takes the earliest place.
+    Looks for the latest earlier place where the last `longest` tokens stood, then fewer, and
+    copies from there; at the end of the text it begins again. Costs no forward pass. After
+    prompt lookup decoding, Saxena 2023, which takes the earliest place and ends there.
     """
 
     span = 7
@@ -54,7 +58,8 @@ class NgramDrafter:
         for n in range(min(self.longest, len(self.ids)), 0, -1):
             end = self.places.get(tuple(self.ids[-n:]))
             if end is not None:
-                return Branch(self.ids[end : end + span])
+                copied = itertools.cycle(self.ids[end:])  # past the end of the text, again
+                return Branch(list(itertools.islice(copied, span)))
         return Branch()
 
     def read(self, ids: list[int]) -> None:
@@ -138,6 +143,53 @@ class ModelDrafter:
         return draw_from(q, self.generator), q
 
 
+class BranchesDrafter:
+    """Bets with several branches that the model itself draws, merged into one tree.
+
+    As MedusaLite does, which verifies them one after the other. count: branches. temperature,
+    top_p: of the draws, STEP4's by default. A pass draws the next token of all branches.
+    """
+
+    span = 3
+
+    def __init__(
+        self,
+        lm: LM,
+        generator: torch.Generator,
+        count: int = 3,
+        temperature: float = 0.9,
+        top_p: float | None = 0.95,
+    ) -> None:
+        self.lm, self.generator = check_lm(lm), check_generator(generator)
+        self.count = check_int("count", count, 1)
+        self.temperature, self.top_p = check_temperature(temperature), check_top_p(top_p)
+        self.model = ModelDrafter(lm, temperature, top_p, generator)
+
+    def propose(self, state: State, span: int) -> Branch:
+        """A tree of `count` branches of up to `span` tokens; fewer where its context ends."""
+        span = min(span, self.lm.context_length - len(state.ids))
+        if span < 1:
+            return Branch()
+        self.model.catch_up(state.ids)
+        own, branches = self.model.own, [[] for _ in range(self.count)]
+        for _ in range(span):
+            tokens, parents = merge_branches(branches)
+            logits = one_pass(own, tokens, parents)
+            roll_back(own, len(own.ids) - 1)  # the last id is fed again: its row comes first
+            rows = [path_rows(branch, tokens, parents) for branch in branches]
+            for branch, row in zip(branches, rows, strict=True):
+                if self.lm.eos_id not in branch:
+                    branch.append(self.model.pick(logits[row])[0])
+        tokens, parents = merge_branches(branches)
+        return Branch(tokens, passes=span, parents=parents)
+
+
+def path_rows(branch: list[int], tokens: list[int], parents: Parents) -> int:
+    """The row of a pass over a tree that says what follows `branch`: 0 for an empty one."""
+    path, _ = follow(lambda path: ([*branch, -1])[len(path)], tokens, parents)
+    return path[-1] + 1 if path else 0
+
+
 def common_prefix(a: list[int], b: list[int]) -> int:
     """How many tokens two lists share at their start."""
     length = 0
@@ -197,6 +249,9 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "self": ModelDrafter,
     "ngram": lambda lm, temperature, top_p, generator: NgramDrafter(),
     "draft_model": draft_model,
+    "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
+    "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
+    "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
 }
 
 

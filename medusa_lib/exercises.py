@@ -16,6 +16,7 @@ from medusa_lib.device import make_generator
 from medusa_lib.lessons import as_list, check, chi_square_p, misfits, run_attempt
 from medusa_lib.model import LM
 from medusa_lib.sampling_exactly import draw_from
+from medusa_lib.tree_attention import follow
 from medusa_lib.utilities import append_token, decode, encode, greedy_next, last_logits
 
 TEXTS = ("Once upon a time", "The king said to his", "She opened the")
@@ -509,6 +510,141 @@ def check_next_word(attempt: Callable) -> str:
                     f"the words are right, but {kept / trials:.2f} of the drafts were kept, and "
                     f"{most / trials:.2f} can be: accept with min(1, p / q)"
                 )
+        return None
+
+    return check(verdict, attempt)
+
+
+TREES = (  # tokens, parents, the model's choice in each row of one pass (one more than tokens)
+    ([7, 3, 5, 4, 2], (-1, 0, 0, -1, 2), [7, 5, 9, 2, 5, 8]),
+    ([7, 3, 5, 4, 5], (-1, 0, 0, -1, 3), [4, 5, 9, 6, 5, 8]),
+    ([7, 3, 5, 4, 5], (-1, 0, 0, -1, 3), [6, 5, 9, 6, 5, 8]),
+    ([7, 3, 5, 4, 5], (-1, 0, 0, -1, 3), [7, 4, 9, 6, 5, 8]),
+    ([2, 6, 6, 1], (-1, -1, 0, 2), [2, 6, 3, 1, 9]),
+    ([], (), [3]),
+)
+
+
+def check_tree_positions(attempt: Callable) -> str:
+    """BEYOND5. attempt(parents, before) → each drafted token's position in the text."""
+
+    def verdict(f: Callable) -> str | None:
+        for parents, before in (((-1, 0, 0, -1, 3), 3), ((-1, -1, 1, 2), 10), ((-1,), 1)):
+            depths: list[int] = []
+            for parent in parents:
+                depths.append(1 + depths[parent] if parent >= 0 else 1)
+            wanted = [before - 1 + depth for depth in depths]
+            answer = as_list(run_attempt(f, list(parents), before))
+            answer = list(answer) if isinstance(answer, tuple) else answer
+            if answer == wanted:
+                continue
+            mistakes = (
+                ([before + i for i in range(len(parents))], "that is the order in the list"),
+                ([n + 1 for n in wanted], "positions count from 0, so the first is `before`"),
+                (depths, "those are the depths; the text stands before them"),
+                ([n - 1 for n in depths], "the text stands before them: add `before`"),
+                ([before + parent for parent in parents], "add up depths, not places in the list"),
+                (answer, f"they are {wanted}, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            return f"parents {list(parents)}, before {before}: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_follow_tree(attempt: Callable) -> str:
+    """BEYOND5. attempt(tokens, parents, choices) → the tokens that this loop adds to the text."""
+
+    def verdict(f: Callable) -> str | None:
+        for tokens, parents, choices in TREES:
+            path, following = follow(
+                lambda path, says=choices: says[path[-1] + 1 if path else 0], tokens, parents
+            )
+            accepted = [tokens[place] for place in path]
+            wanted = [*accepted, following]
+            answer = as_list(run_attempt(f, list(tokens), list(parents), list(choices)))
+            answer = list(answer) if isinstance(answer, tuple) else answer
+            if answer == wanted:
+                continue
+            straight = next((i for i, c in enumerate(choices[:-1]) if c != tokens[i]), len(tokens))
+            mistakes = (
+                (accepted, "the last token is missing: the correction or the bonus"),
+                (path, "those are places in the tree; return the tokens there"),
+                (choices[: straight + 1], "that reads the list in a row; the next is a child"),
+                (choices, "those are all choices, also after tokens that were not accepted"),
+                (tokens, "those are all drafts, also the wrong ones"),
+                (answer, f"{wanted} is to be added, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            return f"tokens {tokens}, parents {list(parents)}, choices {choices}: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_head_targets(attempt: Callable) -> str:
+    """BEYOND4. attempt(ids, place, count) → the ids that heads 1 to `count` are to guess.
+
+    They guess from the hidden numbers at `place`, where the model chose the next id itself.
+    """
+    text = [11, 12, 13, 14, 15, 16, 17, 18, 19]
+    cases = ((text, 2, 3), (text, 0, 4), (text[::-1], 4, 1), (text, 1, 2))
+
+    def verdict(f: Callable) -> str | None:
+        for ids, place, count in cases:
+            wanted = ids[place + 2 : place + 2 + count]
+            answer = as_list(run_attempt(f, list(ids), place, count))
+            answer = list(answer) if isinstance(answer, tuple) else answer
+            if answer == wanted:
+                continue
+            mistakes = (
+                (ids[place + 1 : place + 1 + count], "that begins with the model's own choice"),
+                (ids[place : place + count], "that begins with the id that was just read"),
+                (ids[place + 3 : place + 3 + count], "that begins one too late"),
+                (ids[place + 2 :], f"that is one for more than {count} heads"),
+                (ids[place + 2 : place + 1 + count], "the last head's is missing"),
+                (ids[place + 2], "return a list, one id for each head"),
+                (answer, f"it is {wanted}, yours was {answer!r}"),
+            )
+            said = next(said for value, said in mistakes if value == answer or value is answer)
+            return f"ids {ids}, place {place}, {count} heads: {said}"
+        return None
+
+    return check(verdict, attempt)
+
+
+def check_typical(attempt: Callable) -> str:
+    """BEYOND4. attempt(probs, epsilon, delta) → for each token True if it is typical."""
+    cases = (
+        ([0.9, 0.06, 0.03, 0.01], 0.05, 1.0),
+        ([0.4, 0.1, 0.2, 0.3], 0.35, 0.5),
+        ([0.01, 0.03, 0.06, 0.9], 0.04, 0.3),
+        ([0.25, 0.25, 0.25, 0.25], 0.5, 0.3),
+    )
+
+    def verdict(f: Callable) -> str | None:
+        for probs, epsilon, delta in cases:
+            entropy = -sum(p * math.log(p) for p in probs)
+            follows = delta * math.exp(-entropy)
+            bound = min(epsilon, follows)
+            wanted = [p > bound for p in probs]
+            answer = as_list(run_attempt(f, list(probs), epsilon, delta))
+            if not isinstance(answer, list) or len(answer) != len(probs):
+                return f"return a list of {len(probs)} True or False, yours was {answer!r}"
+            if answer == wanted:
+                continue
+            mistakes = (  # the bound that would give this answer, and what to say
+                (epsilon, f"as if epsilon alone counted; delta × exp(-entropy) is {follows:.2f}"),
+                (max(epsilon, follows), "the smaller of the two is the bound, not the larger"),
+                (min(epsilon, math.exp(-entropy)), "exp(-entropy) is to be multiplied by delta"),
+            )
+            upside = "those are the tokens that are not typical"
+            known = [([p <= bound for p in probs], upside)]
+            known += [([p > wrong for p in probs], said) for wrong, said in mistakes]
+            said = next((said for value, said in known if value == answer), None)
+            numbers = f"probabilities {probs}, epsilon {epsilon}, delta {delta}"
+            return f"{numbers}: {said or f'it is {wanted}, yours was {answer!r}'}"
         return None
 
     return check(verdict, attempt)

@@ -72,6 +72,13 @@ class LM:
 
         return load_draft_lm(self)
 
+    @cached_property
+    def heads(self) -> tuple:
+        """The shipped heads for this model and their tree, loaded when first asked for."""
+        from medusa_lib.medusa_heads import load_heads  # noqa: PLC0415 - nor this before BEYOND4
+
+        return load_heads(self)
+
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"

@@ -7,15 +7,16 @@ already computed one token more, the bonus.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from medusa_lib.growing_cache import growing_cache, is_growing
 from medusa_lib.model import LM
+from medusa_lib.tree_attention import Parents, follow, tree_mask, tree_rows
 from medusa_lib.utilities import greedy_next
 
 # Logits closer than this count as a near tie. More than twice the largest difference between
@@ -55,28 +56,38 @@ class Branch:
 
     probs: for each token the distribution `[V]` it was drawn from, on the CPU; None if the
     drafter did not draw by chance. passes: forward passes spent, of whichever model drafts.
+    parents: for a tree, each token's parent, see tree_attention; None: one after the other.
     """
 
     tokens: list[int] = field(default_factory=list)
     probs: list[torch.Tensor] | None = None
     passes: int = 0
+    parents: Parents | None = None
 
 
 @torch.inference_mode()
-def one_pass(state: State, branch: Sequence[int]) -> torch.Tensor:
+def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None) -> torch.Tensor:
     """One forward pass over all unseen ids and the branch → logits `[len(branch) + 1, V]`.
 
     Row i is what the model says after the ids and the first i branch tokens; the last row is
-    the bonus. The cache grows by everything fed.
+    the bonus. With `parents` the branch is a tree, and row i + 1 is what the model says after
+    its token i and that token's ancestors. The cache grows by everything fed.
     """
     seen, device = state.seen, state.lm.device
     fed = [*state.ids[seen:], *branch]
+    if parents is None:
+        mask, positions = causal_mask(state, len(fed)), torch.arange(len(fed), device=device)
+    else:
+        check_tree_fits(state)
+        before = len(fed) - len(branch)
+        mask, positions = tree_rows(parents, before, state.lm.model.dtype, device)
+        mask = tree_mask(mask, seen)
     logits, state.hidden = run_model(
         state.lm.lean,
         len(branch) + 1,
         input_ids=torch.tensor([fed], device=device),
-        position_ids=torch.arange(seen, seen + len(fed), device=device)[None],
-        attention_mask=causal_mask(state, len(fed)),
+        position_ids=(positions + seen)[None],
+        attention_mask=mask,
         past_key_values=state.cache,
         use_cache=True,
     )
@@ -101,13 +112,26 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
     attention of a special kind. Making it here is faster, once a pass and not by rules.
     """
     seen, model = state.seen, state.lm.model
-    config = model.config
-    known = config.model_type in FAMILIES and config._attn_implementation in MASKED
-    if count == 1 or seen == 0 or not known or not is_growing(state.cache):
+    if count == 1 or seen == 0 or not takes_masks(state):
         return None
-    lowest = torch.finfo(model.dtype).min
-    mask = torch.full((count, seen + count), lowest, dtype=model.dtype, device=state.lm.device)
-    return mask.triu(seen + 1)[None, None]
+    return tree_mask(tree_rows((), count, model.dtype, state.lm.device)[0], seen)
+
+
+def takes_masks(state: State) -> bool:
+    """True if the model is known to add a mask of numbers to its attention's scores."""
+    config = state.lm.model.config
+    known = config.model_type in FAMILIES and config._attn_implementation in MASKED
+    return known and is_growing(state.cache)
+
+
+def check_tree_fits(state: State) -> None:
+    """Raises ValueError for a model whose attention cannot be given a tree's mask."""
+    if not takes_masks(state):
+        config = state.lm.model.config
+        raise ValueError(
+            f"lm must be a model of {' or '.join(FAMILIES)} with {' or '.join(MASKED)} attention "
+            f"to verify a tree, got {config.model_type} with {config._attn_implementation}"
+        )
 
 
 def roll_back(state: State, length: int) -> None:
@@ -138,16 +162,53 @@ def greedy_choices(
     decides: the whole text, no cache, the plain model. Rows after the first disagreement with
     the branch are not looked at.
     """
-    best = logits.topk(2, dim=-1)
-    choices, passes = best.indices[:, 0].tolist(), 0
-    margins = (best.values[:, 0] - best.values[:, 1]).tolist()
-    for i, margin in enumerate(margins):
-        if math.isnan(margin):
-            raise ValueError("logits must be finite, got NaN or infinity")
-        if margin <= tie_bound and tie_bound > 0:
-            prefix = torch.tensor([[*state.ids, *branch[:i]]], device=state.lm.device)
-            choices[i] = greedy_next(state.lm, prefix)
+    choices, near = best_and_near(logits, tie_bound)
+    passes = 0
+    for i, tie in enumerate(near):
+        if tie:
+            choices[i] = settle(state, branch[:i])
             passes += 1
         if i < len(branch) and branch[i] != choices[i]:
             break
     return choices, passes
+
+
+def best_and_near(logits: torch.Tensor, tie_bound: float) -> tuple[list[int], list[bool]]:
+    """Logits `[n, V]` → for each row (the best token, whether another comes within the bound).
+
+    Bound 0: never. Raises ValueError for logits that are not finite.
+    """
+    rows = logits.cpu().numpy()  # faster at this than PyTorch
+    best = rows.argmax(axis=1)
+    highest = rows[np.arange(len(rows)), best]
+    if not np.isfinite(highest).all():
+        raise ValueError("logits must be finite, got NaN or infinity")
+    within = np.count_nonzero(rows >= highest[:, None] - np.float32(tie_bound), axis=1)
+    return best.tolist(), [tie_bound > 0 and count > 1 for count in within.tolist()]
+
+
+def settle(state: State, path: Sequence[int]) -> int:
+    """Greedy's own choice after the ids and `path`: the whole text, no cache, the plain model."""
+    prefix = torch.tensor([[*state.ids, *path]], device=state.lm.device)
+    return greedy_next(state.lm, prefix)
+
+
+def follow_greedily(
+    state: State, branch: Branch, logits: torch.Tensor, tie_bound: float
+) -> tuple[list[int], int, int]:
+    """Logits of a pass over a tree → (accepted path, next token, passes spent on near ties).
+
+    `greedy_choices` and `verify_greedily` at once, for the one path that greedy takes.
+    """
+    choices, near = best_and_near(logits, tie_bound)
+    passes = 0
+
+    def choice_at(path: list[int]) -> int:
+        nonlocal passes
+        row = path[-1] + 1 if path else 0
+        if near[row]:
+            passes += 1
+            return settle(state, [branch.tokens[place] for place in path])
+        return choices[row]
+
+    return *follow(choice_at, branch.tokens, branch.parents), passes

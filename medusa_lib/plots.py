@@ -38,7 +38,8 @@ STEP_WORDS = (
     "loops",
     "demo",
 )
-BEYOND_WORDS = ("one_pass", "drafters", "sampling_exactly")  # BEYOND1, 2, …: its module's name
+# BEYOND1, 2, …: its module's name
+BEYOND_WORDS = ("one_pass", "drafters", "sampling_exactly", "medusa_heads", "tree_attention")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

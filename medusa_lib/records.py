@@ -17,7 +17,8 @@ class LoopRecord:
 
     branch: drafted ids. accepted: how many of them greedy agreed with. emitted: ids added to
     the text (EOS is never emitted). correction: greedy's id in place of the first rejected
-    one. bonus: an extra id after a fully accepted branch. Passes are forward passes.
+    one. bonus: an extra id after a fully accepted branch. Passes are forward passes. parents:
+    of a branch that is a tree, see tree_attention; its accepted path stands first.
     """
 
     index: int
@@ -29,6 +30,7 @@ class LoopRecord:
     draft_passes: int = 0
     verify_passes: int = 0
     seconds: float = 0.0
+    parents: tuple[int, ...] | None = None
 
     @property
     def evaluated(self) -> int:

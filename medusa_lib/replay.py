@@ -18,7 +18,7 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRec
     """The loops in which `drafter` would have written greedy's `run`: those of `speculate`.
 
     At temperature 0 the text is greedy's whatever is drafted, so it can be looked up. For
-    drafters that need nothing of the model's own passes.
+    drafters that need nothing of the model's own passes. Raises ValueError for one of trees.
     """
     check_int("span", span, 1)
     state, loops = State.start(lm, run.prompt_ids), []
@@ -27,12 +27,14 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRec
         began = time.perf_counter()
         room = span if rest[-1] == lm.eos_id else len(rest) - 1
         branch = drafter.propose(state, min(span, room)) if room else Branch()
+        if branch.parents is not None:
+            raise ValueError("drafter must be one of single branches to be replayed, got a tree")
         tokens = up_to_eos(branch.tokens[:room], lm.eos_id)
         branch = Branch(tokens, passes=branch.passes)
         accepted = common_prefix(tokens, rest)
         new = rest[: accepted + 1]
         state.ids += new
-        loops.append(record_pass(len(loops), branch, accepted, new, lm.eos_id, 1, began))
+        loops.append(record_pass(len(loops), branch, range(accepted), new, lm.eos_id, 1, began))
         rest = rest[accepted + 1 :]
     return loops
 

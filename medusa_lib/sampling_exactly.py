@@ -9,6 +9,7 @@ import torch
 
 from medusa_lib.one_pass import Branch
 from medusa_lib.sampling import softmax_temp, top_p_indices
+from medusa_lib.tree_attention import follow
 
 
 def nucleus_probs(logits: torch.Tensor, temperature: float, top_p: float | None) -> torch.Tensor:
@@ -69,3 +70,23 @@ def verify_by_sampling(
             return i, draw_from(residual(token, p, q), generator)
     p = nucleus_probs(logits[len(branch.tokens)], temperature, top_p)
     return len(branch.tokens), draw_from(p, generator)
+
+
+def follow_by_sampling(
+    logits: torch.Tensor,
+    branch: Branch,
+    temperature: float,
+    top_p: float | None,
+    generator: torch.Generator,
+) -> tuple[list[int], int]:
+    """Logits of a pass over a tree → (accepted path, next token), distributed as plain sampling.
+
+    Draw from the model's own distribution and go on in the tree for as long as it holds what
+    was drawn: plain sampling, of which the tree only saves passes.
+    """
+
+    def choice_at(path: list[int]) -> int:
+        row = logits[path[-1] + 1 if path else 0]
+        return draw_from(nucleus_probs(row, temperature, top_p), generator)
+
+    return follow(choice_at, branch.tokens, branch.parents)

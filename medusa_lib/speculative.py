@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,13 +24,23 @@ from medusa_lib.one_pass import (
     TIE_BOUNDS,
     Branch,
     State,
+    follow_greedily,
     greedy_choices,
     one_pass,
     roll_back,
     verify_greedily,
 )
 from medusa_lib.records import Generation, LoopRecord
-from medusa_lib.sampling_exactly import verify_by_sampling
+from medusa_lib.sampling_exactly import follow_by_sampling, verify_by_sampling
+from medusa_lib.tree_attention import (
+    Parents,
+    check_parents,
+    first_on,
+    keep_path,
+    prune_tree,
+    tree_depths,
+)
+from medusa_lib.typical import Typical, check_typical, verify_typically
 
 DEFAULT_SPAN = 4
 OTHER_STREAM = 0x5DEECE66D
@@ -48,6 +58,7 @@ class Rules:
     top_p: float | None
     generator: torch.Generator
     tie_bound: float
+    typical: Typical | None = None
 
 
 def prepare(
@@ -61,6 +72,7 @@ def prepare(
     seed: int | None,
     adaptive: bool,
     tie_bound: float | None,
+    typical: Typical | None = None,
 ) -> tuple[list[int], int, Rules]:
     """Check every knob → (prompt ids, how many tokens may follow, rules)."""
     check_lm(lm), check_int("max_new_tokens", max_new_tokens, 1), check_bool("adaptive", adaptive)
@@ -69,26 +81,38 @@ def prepare(
     temperature, top_p = check_temperature(temperature), check_top_p(top_p)
     if tie_bound is None:
         tie_bound = TIE_BOUNDS.get(lm.model.dtype, TIE_BOUNDS[torch.float32])
-    check_temperature(tie_bound, "tie_bound")
+    check_temperature(tie_bound, "tie_bound"), check_typical(typical, temperature)
     ids = start_ids(lm, prompt)[0].tolist()
     drafter = make_drafter(drafter, lm, temperature, top_p, make_generator(seed))
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     lm.refresh()
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
-    rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound)
+    rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound, typical)
     return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
 
 
 def verify(
     state: State, branch: Branch, logits: torch.Tensor, rules: Rules
-) -> tuple[int, int, int]:
-    """Logits of a pass over the branch → (accepted, next token, passes spent on near ties)."""
+) -> tuple[list[int], int, int]:
+    """Logits of a pass over the branch → (accepted path, next token, passes spent on near ties).
+
+    The path lists the accepted tokens' places in the branch.
+    """
+    knobs = (rules.temperature, rules.top_p, rules.generator)
+    if rules.typical is not None:
+        return *verify_typically(logits, branch, *knobs, rules.typical), 0
+    if branch.parents is not None:
+        if rules.temperature == 0:
+            return follow_greedily(state, branch, logits, rules.tie_bound)
+        return *follow_by_sampling(logits, branch, *knobs), 0
     if rules.temperature == 0:
         choices, extra = greedy_choices(state, branch.tokens, logits, rules.tie_bound)
-        return *verify_greedily(choices, branch.tokens), extra
-    knobs = (rules.temperature, rules.top_p, rules.generator)
-    return *verify_by_sampling(logits, branch, *knobs), 0
+        accepted, following = verify_greedily(choices, branch.tokens)
+    else:
+        accepted, following = verify_by_sampling(logits, branch, *knobs)
+        extra = 0
+    return list(range(accepted)), following, extra
 
 
 def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
@@ -99,19 +123,30 @@ def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
     branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
     roll_back(state, seen)  # whatever the drafter may have fed
     branch = check_branch(branch, most, state.lm.vocab_size, rules.temperature > 0)
-    return replace(branch, tokens=up_to_eos(branch.tokens, state.lm.eos_id))
+    if branch.parents is None:
+        return replace(branch, tokens=up_to_eos(branch.tokens, state.lm.eos_id))
+    if drafted_depth(branch) <= most and state.lm.eos_id not in branch.tokens:
+        return branch
+    tokens, parents = prune_tree(branch.tokens, branch.parents, most, state.lm.eos_id)
+    return replace(branch, tokens=tokens, parents=parents)
 
 
 def check_branch(branch: object, most: int, vocab_size: int, drawn: bool) -> Branch:
-    """A drafter's proposal, cut to `most` tokens. Raises ValueError if it is no Branch of ints
-    in the vocabulary or, for a run that samples, its probs are no distributions over it.
+    """A drafter's proposal, cut to `most` tokens; a tree stays whole, and loses its probs.
+
+    Raises ValueError if it is no Branch of ints in the vocabulary or, for a run that samples,
+    its probs are no distributions over it.
     """
     if not isinstance(branch, Branch):
         raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
     check_int("passes of a drafter's branch", branch.passes, 0)
-    tokens = [check_int("each drafted token", token, 0) for token in branch.tokens[:most]]
+    drafted = branch.tokens[:most] if branch.parents is None else branch.tokens
+    tokens = [check_int("each drafted token", token, 0) for token in drafted]
     if max(tokens, default=0) >= vocab_size:
         raise ValueError(f"each drafted token must be < {vocab_size}, got {max(tokens)}")
+    if branch.parents is not None:
+        parents = check_parents(branch.parents, len(tokens))
+        return replace(branch, tokens=tokens, probs=None, parents=parents)
     if not drawn or branch.probs is None:
         return replace(branch, tokens=tokens, probs=None)
     probs = branch.probs[: len(tokens)]
@@ -134,37 +169,79 @@ def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[L
         began = time.perf_counter()
         # One place is kept for the token that verification adds itself.
         branch = draft(state, span, limit - written - 1, rules)
-        logits = one_pass(state, branch.tokens)
-        accepted, following, extra = verify(state, branch, logits, rules)
-        new = up_to_eos([*branch.tokens[:accepted], following], lm.eos_id)
-        roll_back(state, len(state.ids) + accepted)
+        logits = one_pass(state, branch.tokens, branch.parents)
+        path, following, extra = verify(state, branch, logits, rules)
+        new = up_to_eos([*(branch.tokens[place] for place in path), following], lm.eos_id)
+        keep(state, path)
         state.ids += new
         if observe is not None:
-            observe(state, logits, accepted)
+            observe(state, rows_of(logits, path), len(path))
         if rules.adaptive:
-            span = next_span(span, len(branch.tokens), accepted, WIDEST)
-        record = record_pass(index, branch, accepted, new, lm.eos_id, 1 + extra, began)
+            span = next_span(span, drafted_depth(branch), len(path), WIDEST)
+        record = record_pass(index, branch, path, new, lm.eos_id, 1 + extra, began)
         yield record
         written, index = written + len(record.emitted), index + 1
         if new[-1] == lm.eos_id:
             return
 
 
+@torch.inference_mode()
+def keep(state: State, path: Sequence[int]) -> None:
+    """After a pass: keep the ids and the accepted path, in the cache and in `state.hidden`."""
+    if list(path) == list(range(len(path))):
+        roll_back(state, len(state.ids) + len(path))
+    else:
+        keep_path(state.cache, len(state.ids), path)
+    if state.hidden is not None:
+        state.hidden = rows_of(state.hidden, path)
+
+
+def rows_of(numbers: torch.Tensor, path: Sequence[int]) -> torch.Tensor:
+    """The rows of a pass that were kept: the last id's and the path's, `[len(path) + 1, …]`."""
+    if list(path) == list(range(len(path))):
+        return numbers[: len(path) + 1]
+    return numbers[[0, *(place + 1 for place in path)]]
+
+
+def reorder(
+    tokens: Sequence[int], parents: Parents, order: Sequence[int]
+) -> tuple[list[int], Parents]:
+    """A tree with its tokens in another order."""
+    at = {-1: -1} | {old: new for new, old in enumerate(order)}
+    return [tokens[old] for old in order], tuple(at[parents[old]] for old in order)
+
+
+def drafted_depth(branch: Branch) -> int:
+    """How many tokens the longest way through a branch has."""
+    if branch.parents is None:
+        return len(branch.tokens)
+    return max(tree_depths(branch.parents), default=0)
+
+
 def record_pass(
     index: int,
     branch: Branch,
-    accepted: int,
+    path: Sequence[int],
     new: list[int],
     eos_id: int,
     verify_passes: int,
     began: float,
 ) -> LoopRecord:
-    """Write one loop down. new: the ids it added, EOS among them; began: its start's clock."""
-    last, full = new[-1], accepted == len(branch.tokens)
+    """Write one loop down. path: places of the accepted tokens in the branch.
+
+    new: the ids it added, EOS among them; began: its start's clock. A tree is written down with
+    the accepted path first.
+    """
+    accepted, last = len(path), new[-1]
+    tokens, parents = branch.tokens, branch.parents
+    full = accepted == len(tokens)
+    if parents is not None:
+        full = (path[-1] if path else -1) not in parents
+        tokens, parents = reorder(tokens, parents, first_on(parents, path))
     is_bonus = full and len(new) > accepted > 0 and last != eos_id
     return LoopRecord(
         index=index,
-        branch=tuple(branch.tokens),
+        branch=tuple(tokens),
         accepted=accepted,
         emitted=tuple(token for token in new if token != eos_id),
         correction=None if full else last,
@@ -172,6 +249,7 @@ def record_pass(
         draft_passes=branch.passes,
         verify_passes=verify_passes,
         seconds=time.perf_counter() - began,
+        parents=parents,
     )
 
 
@@ -192,12 +270,13 @@ def stream(
     *,
     adaptive: bool = False,
     tie_bound: float | None = None,
+    typical: Typical | None = None,
 ) -> Iterator[LoopRecord]:
     """`speculate` as it happens: yields each loop's record as soon as the loop is done.
 
     Stop reading and it stops computing. Same knobs and errors, raised at once.
     """
-    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound)
+    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound, typical)
     ids, limit, rules = prepare(lm, prompt, *knobs)
     return decode_steps(lm, ids, limit, rules)
 
@@ -215,18 +294,21 @@ def speculate(
     *,
     adaptive: bool = False,
     tie_bound: float | None = None,
+    typical: Typical | None = None,
 ) -> Generation:
     """Draft and verify with a KV cache and one verifying pass per loop.
 
-    drafter: a name ("self", "ngram", "draft_model"), a Drafter, or None for plain cached
-    decoding. temperature 0 writes exactly greedy's tokens; above 0 the text is distributed
-    exactly as plain sampling's at that temperature and top_p. span None: the drafter's own.
+    drafter: a name of drafters.DRAFTERS, such as "ngram" or "heads_tree", a Drafter, or None
+    for plain cached decoding. temperature 0 writes exactly greedy's tokens; above 0 the text is
+    distributed exactly as plain sampling's at that temperature and top_p. span, tokens in a row:
+    None for the drafter's own.
     adaptive: let the span follow the acceptance. tie_bound: see one_pass.greedy_choices; 0
-    settles no near tie, None takes the measured bound. on_loop(LoopRecord) is called after
+    settles no near tie, None takes the measured bound. typical: accept what is typical instead,
+    which is faster and not exact: see typical.Typical. on_loop(LoopRecord) is called after
     each loop; returning False stops the run. Raises ValueError for bad input, before any pass.
     """
     check_callable("on_loop", on_loop)
-    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound)
+    knobs = (drafter, max_new_tokens, span, temperature, top_p, seed, adaptive, tie_bound, typical)
     ids, limit, rules = prepare(lm, prompt, *knobs)
     began, loops, cancelled = time.perf_counter(), [], False
     with interrupt_says(loops):

@@ -21,6 +21,7 @@ from medusa_lib.device import make_generator
 from medusa_lib.drafter import propose_branch
 from medusa_lib.drafters import draft_fits
 from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
+from medusa_lib.medusa_heads import heads_fit
 from medusa_lib.model import LM, load_lm
 from medusa_lib.plots import (
     plot_acceptance,
@@ -78,6 +79,12 @@ DRAFTER_NAMES = (
     ("a repeated n-gram", "ngram"),
     ("the draft model", "draft_model"),
     ("the model itself", "self"),
+)
+MORE_DRAFTER_NAMES = (
+    *DRAFTER_NAMES,
+    ("branches of the model itself", "branches"),
+    ("a chain of heads", "heads_chain"),
+    ("a tree of heads", "heads_tree"),
 )
 
 
@@ -236,11 +243,20 @@ def _slider(
     )
 
 
-def drafter_dropdown(value: str, name: str = "drafter") -> w.Dropdown:
-    """Who drafts, one of DRAFTER_NAMES."""
+def drafter_dropdown(
+    value: str, name: str = "drafter", names: tuple[tuple[str, str], ...] = DRAFTER_NAMES
+) -> w.Dropdown:
+    """Who drafts, one of `names`."""
     return w.Dropdown(
-        options=DRAFTER_NAMES, value=value, description=name, style=LABEL_STYLE, layout=NARROW
+        options=names, value=value, description=name, style=LABEL_STYLE, layout=NARROW
     )
+
+
+def drafter_fits(name: str, lm: LM) -> bool:
+    """True unless the drafter of that name needs a draft model or heads that `lm` has not."""
+    if name == "draft_model":
+        return draft_fits(lm)
+    return heads_fit(lm) if name.startswith("heads") else True
 
 
 def text_box(value: str, name: str = "prompt") -> w.Text:
@@ -547,8 +563,8 @@ class DemoPanel(RunsAgain, Panel):
             style=LABEL_STYLE,
             layout=NARROW,
         )
-        best = "draft_model" if draft_fits(lm) else "ngram"
-        self.drafter = drafter_dropdown(best, "cure drafts by")
+        best = "heads_tree" if heads_fit(lm) else "ngram"
+        self.drafter = drafter_dropdown(best, "cure drafts by", MORE_DRAFTER_NAMES)
         self.temperature, self.top_p = temperature_slider(), top_p_slider()
         self.span = span_slider()
         self.tokens = _slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
@@ -609,8 +625,8 @@ class DemoPanel(RunsAgain, Panel):
             return not stop.is_set()
 
         drafter = self.drafter.value
-        if drafter == "draft_model" and not draft_fits(self.lm):
-            drafter = "ngram"  # another model, with tokens that the draft model does not know
+        if not drafter_fits(drafter, self.lm):
+            drafter = "ngram"  # another model, which the draft model or the heads do not fit
         result = compare(self.lm, prompt, cfg, on_loop, drafter)
         if stop.is_set():
             overtaken = self.worker.overtaken(stop)
@@ -629,7 +645,7 @@ class DemoPanel(RunsAgain, Panel):
             if run is not result.cached  # the same text once more
         )
         same = "identical: yes" if result.identical else "identical: NO"
-        by = {name: words for words, name in DRAFTER_NAMES}[self.drafted_by]
+        by = {name: words for words, name in MORE_DRAFTER_NAMES}[self.drafted_by]
         small = self.drafted_by == "draft_model"
         note = "; its draft passes are passes of that smaller model" if small else ""
         loops, label = result.medusa.loops, "per-loop acceptance"

@@ -11,9 +11,12 @@ import torch
 
 from medusa_lib import bench, last_logits, peers, run_greedy
 from medusa_lib.bench import (
+    BRANCHES,
     GENERATE,
     GREEDY,
+    LARGE_TREE,
     PROMPTS,
+    TREE,
     Outcome,
     Tally,
     goals,
@@ -64,6 +67,10 @@ def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
         "transformers prompt lookup",
         "draft model",
         "transformers assisted",
+        BRANCHES,
+        "Medusa chain",
+        TREE,
+        LARGE_TREE,
     }
     assert all(row["identical"] == row["prompts"] for row in rows)
 
@@ -77,7 +84,7 @@ def test_passes_of_each_decoder_are_what_they_must_be(result) -> None:
             if row["name"] == "Medusa-tiny":
                 assert row["draft_passes"] > 0
                 assert row["verify_passes"] >= row["tokens"]
-            if row["name"] in ("n-gram", "transformers prompt lookup"):
+            if row["name"] in ("n-gram", "transformers prompt lookup", "Medusa chain", TREE):
                 assert row["draft_passes"] == 0
             if row["name"] in ("draft model", "transformers assisted", "self-draft, one pass"):
                 assert row["draft_passes"] > 0

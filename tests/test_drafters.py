@@ -42,7 +42,10 @@ def by_search(ids: list[int], longest: int, span: int) -> list[int]:
     for n in range(min(longest, len(ids)), 0, -1):
         for end in range(len(ids) - 1, n - 1, -1):
             if ids[end - n : end] == ids[-n:]:
-                return ids[end : end + span]
+                text = list(ids)
+                for at in range(span):
+                    text.append(text[end + at])  # from the text, then from the copy itself
+                return text[len(ids) :]
     return []
 
 

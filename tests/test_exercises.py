@@ -54,6 +54,15 @@ def count(branch, greedy):
     return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
+def entropy(probs):
+    return -sum(p * math.log(p) for p in probs)
+
+
+def typical(probs, epsilon, delta, pick=min):
+    bound = pick(epsilon, delta * math.exp(-entropy(probs)))
+    return [p > bound for p in probs]
+
+
 def passes(span, accepted):
     return span + min(accepted + 1, span)
 
@@ -89,6 +98,23 @@ def next_word(draft, p, q, generator):
     if is_accepted(draft, p, q, generator):
         return draft
     return draw_from(residual(draft, p, q), generator)
+
+
+def tree_positions(parents, before):
+    positions = []
+    for parent in parents:
+        positions.append(before if parent < 0 else positions[parent] + 1)
+    return positions
+
+
+def follow_tree(tokens, parents, choices):
+    added, at = [], -1
+    while True:
+        added.append(choices[at + 1])
+        here = [i for i, parent in enumerate(parents) if parent == at and tokens[i] == added[-1]]
+        if not here:
+            return added
+        at = here[0]
 
 
 # Check → (a right answer, {a wrong answer: a part of the sentence that it must get}).
@@ -250,6 +276,54 @@ CASES = {
             (lambda draft, p, q, generator: draw_from(p, generator)): "0.70 can be",
             (lambda draft, p, q, generator: 3): "word 3 came 2000 times in 2000, 600 were due",
             (lambda draft, p, q, generator: p): "an int from 0 to 3",
+        },
+    ),
+    "check_tree_positions": (
+        tree_positions,
+        {
+            (
+                lambda parents, before: [before + i for i in range(len(parents))]
+            ): "order in the list",
+            (lambda parents, before: tree_positions(parents, before + 1)): "count from 0",
+            (lambda parents, before: tree_positions(parents, 1)): "those are the depths",
+            (lambda parents, before: tree_positions(parents, 0)): "add `before`",
+            (lambda parents, before: [before + p for p in parents]): "add up depths",
+            (lambda parents, before: before): "they are [3, 4, 4, 3, 4]",
+        },
+    ),
+    "check_follow_tree": (
+        follow_tree,
+        {
+            (lambda t, p, c: follow_tree(t, p, c)[:-1]): "the last token is missing",
+            (lambda t, p, c: c[: len(follow_tree(t, range(-1, len(t) - 1), c))]): "is a child",
+            (lambda t, p, c: c): "those are all choices",
+            (lambda t, p, c: t): "those are all drafts",
+            (lambda t, p, c: [0, 2, 4]): "return the tokens there",
+            (lambda t, p, c: c[:1]): "[7, 5, 2, 8] is to be added",
+        },
+    ),
+    "check_head_targets": (
+        lambda ids, place, count: ids[place + 2 : place + 2 + count],
+        {
+            (lambda ids, place, count: ids[place + 1 : place + 1 + count]): "model's own choice",
+            (lambda ids, place, count: ids[place : place + count]): "that was just read",
+            (lambda ids, place, count: ids[place + 3 : place + 3 + count]): "one too late",
+            (lambda ids, place, count: ids[place + 2 :]): "for more than 3 heads",
+            (lambda ids, place, count: ids[place + 2 : place + 1 + count]): "is missing",
+            (lambda ids, place, count: ids[place + 2]): "return a list",
+            (lambda ids, place, count: [place]): "it is [15, 16, 17], yours was [2]",
+        },
+    ),
+    "check_typical": (
+        typical,
+        {
+            (lambda p, e, d: [x > e for x in p]): "as if epsilon alone counted",
+            (lambda p, e, d: [not x for x in typical(p, e, d)]): "are not typical",
+            (lambda p, e, d: typical(p, e, d, max)): "not the larger",
+            (lambda p, e, d: typical(p, e, 1)): "multiplied by delta",
+            (lambda p, e, d: [x > min(e, d * entropy(p)) for x in p]): "exp(-entropy) is 0.14",
+            (lambda p, e, d: typical(p, e, d)[0]): "a list of 4 True or False",
+            (lambda p, e, d: [True, False, True, False]): "yours was [True, False, True, False]",
         },
     ),
 }

@@ -6,11 +6,24 @@ import dataclasses
 
 import torch
 from torch import nn
+from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib import last_logits, run_greedy, speculate
 from medusa_lib.growing_cache import growing_cache
-from medusa_lib.lean import LeanBlock, LeanLinear, fastest, lean_twin, packing_works, products
+from medusa_lib.lean import (
+    MOST_ROWS,
+    LeanBlock,
+    LeanGelu,
+    LeanLinear,
+    fastest,
+    lean_layers,
+    lean_twin,
+    packed_by_mkl,
+    packed_by_onednn,
+    products,
+    right_ones,
+)
 
 
 def logits_of(model, ids) -> torch.Tensor:
@@ -54,18 +67,19 @@ def test_every_product_is_the_same_product() -> None:
     torch.manual_seed(0)
     for weight in (torch.randn(24, 16), torch.randn(16, 24).t()):
         for bias in (torch.randn(24), None):
-            candidates = list(products(weight, bias))
-            assert len(candidates) == 2 + packing_works(weight.device)
-            for rows in (torch.randn(1, 16), torch.randn(7, 16)):
+            candidates = products(weight, bias)
+            assert set(candidates) >= {0, 1}
+            for count in (1, 2, 7, MOST_ROWS):
+                rows = torch.randn(count, 16)
                 expected = rows @ weight.T + (0 if bias is None else bias)
-                for product in candidates:
+                for product in candidates.values():
                     assert torch.allclose(product(rows), expected, atol=1e-5)
 
 
 def test_a_wrong_product_is_never_chosen() -> None:
     """However fast: the check against the usual product comes first."""
 
-    def usual(rows):
+    def plain(rows):
         for _ in range(50):
             rows.sum()
         return rows * 2
@@ -76,14 +90,30 @@ def test_a_wrong_product_is_never_chosen() -> None:
     def nan(rows):
         return rows * torch.nan
 
-    assert fastest([usual, wrong, nan], torch.ones(3, 4)) == 0
+    def wrong_for_two(rows):
+        return rows if len(rows) == 2 else rows * 2
+
+    every = dict(enumerate([plain, wrong, nan, wrong_for_two]))
+    assert set(right_ones(every, torch.ones(3, 4))) == {0}
+    assert fastest(every, torch.ones(3, 4)) != 0, "the slow one would not be chosen"
 
 
-def test_without_onednn_the_plain_products_are_left(monkeypatch) -> None:
+def test_without_the_libraries_the_plain_products_are_left(monkeypatch) -> None:
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: False)
     weight = torch.randn(8, 4)
-    assert not packing_works(weight.device)
-    assert len(list(products(weight, None))) == 2
+    assert packed_by_onednn(weight, None) is packed_by_mkl(weight, None) is None
+    assert set(products(weight, None)) == {0, 1}
+
+
+def test_lean_layers_of_any_module_answer_as_they_do() -> None:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 4, bias=False)).eval()
+    lean = lean_layers(module)
+    assert [type(part) for part in module] == [nn.Linear, nn.SiLU, nn.Linear]
+    for count in (1, 5, MOST_ROWS + 3):
+        rows = torch.randn(count, 6)
+        assert torch.allclose(lean(rows), module(rows), atol=1e-5)
 
 
 def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
@@ -94,7 +124,7 @@ def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
         bias = None if layer.bias is None else layer.bias.detach()
         for choice in range(2):
             lean = LeanLinear(weight, bias, (choice, choice))
-            for shape in ((1, 1, 6), (2, 3, 6), (4, 6)):
+            for shape in ((1, 1, 6), (2, 3, 6), (4, 6), (5, 9, 6)):
                 x = torch.randn(shape)
                 assert torch.allclose(lean(x), model(x), atol=1e-5)
 
@@ -150,3 +180,9 @@ def test_another_default_type_does_no_harm(tiny_gpt2) -> None:
         assert lean_twin(tiny_gpt2.model) is not tiny_gpt2.model
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_the_activation_is_gpt2s_own_for_few_and_many_numbers() -> None:
+    for rows in (1, 2, 9, 40):
+        x = 4 * torch.randn(rows, 1024)
+        assert torch.allclose(LeanGelu()(x), NewGELUActivation()(x), atol=2e-6)

@@ -185,7 +185,7 @@ def test_observe_sees_each_verification(lm) -> None:
     start = len(run.prompt_ids)
     for (length, rows, accepted), record in zip(drafter.seen, run.loops, strict=True):
         start += len(record.emitted)
-        assert (length, rows, accepted) == (start, len(record.branch) + 1, record.accepted)
+        assert (length, rows, accepted) == (start, record.accepted + 1, record.accepted)
 
 
 def test_an_adaptive_span_moves_within_its_bounds(lm) -> None:

@@ -180,7 +180,7 @@ def run_demo(panel):
 
 def assert_demo_shows(panel, lm, prompt, cfg):
     """Both texts token by token with their sources, and the figures, are the library's."""
-    drafters = dict(widgets.DRAFTER_NAMES)
+    drafters = dict(widgets.MORE_DRAFTER_NAMES)
     chosen = panel.locator("select").last.evaluate("e => e.selectedOptions[0].text")
     result = compare(lm, prompt, cfg, drafter=drafters[chosen.replace("\xa0", " ")])
     for column, (name, run) in enumerate(result.runs.items()):

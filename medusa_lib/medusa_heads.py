@@ -1,0 +1,463 @@
+"""Heads that draft from the model's own last hidden numbers, and the drafters made of them.
+
+Two kinds. Medusa's (Cai et al. 2024): K residual blocks, head k guesses the token k + 1 ahead
+from the hidden numbers alone. Hydra's (Ankner et al. 2024): one block applied K times, which
+also sees the token drafted before. Both begin as the model's own output layer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from medusa_lib.checks import check_int, check_share
+from medusa_lib.lean import lean_layers, stamp
+from medusa_lib.model import LM
+from medusa_lib.one_pass import FAMILIES, Branch, State
+from medusa_lib.tree_attention import Node, Parents, parents_of
+
+KINDS = ("medusa", "hydra")
+HEADS_FILE, SETTINGS_FILE = "heads.safetensors", "heads.json"
+HEADS_FOLDERS = {"bookworm": "bookworm_heads"}  # shipped model → its shipped heads
+
+
+class HeadsError(ValueError):
+    """Heads that cannot be loaded or do not fit the model; the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class HeadsShape:
+    """What decides the size of heads. Raises ValueError naming a field out of range.
+
+    count: heads, K. inner: numbers between the two layers of Hydra's block. words: how many
+    tokens the heads can guess, the model's most frequent ones; all others are never drafted.
+    """
+
+    kind: str = "hydra"
+    count: int = 4
+    width: int = 256
+    inner: int = 512
+    words: int = 1536
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        for name in ("count", "width", "inner", "words"):
+            check_int(name, getattr(self, name), 1)
+
+
+class MedusaHeads(nn.Module):
+    """K heads over a model's hidden numbers; the model itself is not part of them.
+
+    vocab: `[words]`, the token ids that can be guessed. embedding: `[V, width]`, the model's
+    own table of tokens, looked up and never trained; heads see it scaled to numbers about 1.
+    """
+
+    def __init__(self, shape: HeadsShape, vocab: torch.Tensor, embedding: torch.Tensor) -> None:
+        super().__init__()
+        self.shape = shape
+        self.trees: dict[int, list[Node]] = {}  # trees that suit these heads, by their size
+        self.register_buffer("vocab", vocab)
+        scaled = embedding.detach() / embedding.detach().std()
+        self.register_buffer("embedding", scaled, persistent=False)
+        self.out = nn.Linear(shape.width, shape.words, bias=False)
+        if shape.kind == "medusa":
+            self.blocks = nn.ModuleList(
+                nn.Linear(shape.width, shape.width) for _ in range(shape.count)
+            )
+        else:
+            self.up = nn.Linear(2 * shape.width, shape.inner)
+            self.down = nn.Linear(shape.inner, shape.width)
+        self.twins: dict[object, nn.Module] = {}  # see lean; not part of the heads' weights
+        self.listed: list[int] | None = None
+        self.table: torch.Tensor | None = None  # a lean twin's: what `up` makes of each token
+        # A block that adds nothing: the head is then the model's own output layer.
+        for layer in self.blocks if shape.kind == "medusa" else [self.down]:
+            nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+
+    def step(
+        self, head: int, hidden: torch.Tensor, before: torch.Tensor, tokens: torch.Tensor | int
+    ) -> torch.Tensor:
+        """What head `head` (from 0) says from: `[n, width]`.
+
+        hidden: the model's own hidden numbers `[n, width]`. before: what the head before said
+        from, the same as `hidden` for head 0. tokens: ids `[n]` of the token before each guess,
+        or the one id of a single row.
+        """
+        if self.shape.kind == "medusa":
+            return hidden + F.silu(self.blocks[head](hidden))
+        if self.table is not None:
+            inner = self.up(before).add_(self.table[tokens])
+            return self.down(F.silu(inner, inplace=True)).add_(before)
+        seen = torch.cat([before, self.embedding[tokens].view(len(before), -1)], dim=-1)
+        return before + self.down(F.silu(self.up(seen)))
+
+    @property
+    def lean(self) -> MedusaHeads:
+        """A faster twin for a few rows, made when first asked for: see lean.py."""
+        known = stamp(self)
+        if known not in self.twins:
+            plain = self.training or self.out.weight.device.type != "cpu"
+            self.twins = {known: self if plain else lean_twin(self)}
+        return self.twins[known]
+
+    @property
+    def words(self) -> list[int]:
+        """The token ids that can be guessed, as plain numbers."""
+        if self.listed is None:
+            self.listed = self.vocab.tolist()
+        return self.listed
+
+    def forward(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Scores of all heads `[n, K, words]`, each told the true tokens before its guess.
+
+        hidden: `[n, width]`. tokens: ids `[n, K]`: the next token, the one after it, …
+        """
+        before, said = hidden, []
+        for head in range(self.shape.count):
+            before = self.step(head, hidden, before, tokens[:, head])
+            said.append(before)
+        return self.out(torch.stack(said, dim=1))
+
+
+@torch.no_grad()
+def lean_twin(heads: MedusaHeads) -> MedusaHeads:
+    """The same heads, faster: what a token adds in Hydra's block is looked up, not computed."""
+    twin = lean_layers(heads)
+    if heads.shape.kind == "hydra":
+        width, weight = heads.shape.width, heads.up.weight
+        twin.table = heads.embedding @ weight[:, width:].t() + heads.up.bias
+        half = nn.Linear(width, heads.shape.inner, bias=False)
+        half.weight = nn.Parameter(weight[:, :width].contiguous(), requires_grad=False)
+        twin.up = lean_layers(nn.Sequential(half))[0]
+    return twin
+
+
+def model_parts(lm: LM) -> tuple[torch.Tensor, torch.Tensor]:
+    """A model's (token table, output layer), `[V, width]` each, float32 on its device.
+
+    Raises HeadsError for a model of a family whose hidden numbers are not kept.
+    """
+    kind = lm.model.config.model_type
+    if kind not in FAMILIES:
+        raise HeadsError(f"lm must be a model of {' or '.join(FAMILIES)} for heads, got {kind}")
+    parts = lm.model.get_input_embeddings(), lm.model.get_output_embeddings()
+    table, output = (part.weight.detach().float() for part in parts)
+    if table.shape[1] != output.shape[1]:
+        raise HeadsError(
+            f"lm must have tokens as wide as its hidden numbers, {output.shape[1]}, "
+            f"got {table.shape[1]}"
+        )
+    return table, output
+
+
+def new_heads(lm: LM, shape: HeadsShape, vocab: torch.Tensor) -> MedusaHeads:
+    """Untrained heads for a model: each is its own output layer, for the ids in `vocab`."""
+    table, output = model_parts(lm)
+    if len(vocab) != shape.words:
+        raise HeadsError(f"vocab must have {shape.words} ids, as words says, got {len(vocab)}")
+    heads = MedusaHeads(shape, vocab.to(lm.device), table).to(lm.device)
+    with torch.no_grad():
+        heads.out.weight.copy_(output[vocab])
+    return heads
+
+
+def probe(lm: LM) -> torch.Tensor:
+    """A few numbers of a model's output layer, by which heads know the model they belong to."""
+    output = model_parts(lm)[1].flatten().cpu()
+    return output[:: max(1, len(output) // 256)][:256].clone()
+
+
+def save_heads(heads: MedusaHeads, lm: LM, nodes: Sequence[Node], folder: Path) -> None:
+    """Write heads in half precision, their settings, the tree that suits them best and others.
+
+    Raises HeadsError for numbers that half precision cannot hold.
+    """
+    tensors = {name: tensor.cpu() for name, tensor in heads.state_dict().items()}
+    halves = {k: v.half() if v.is_floating_point() else v.int() for k, v in tensors.items()}
+    if any(not v.isfinite().all() for v in halves.values() if v.is_floating_point()):
+        raise HeadsError("heads must have numbers below 65504 to be saved in half precision")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({**halves, "probe": probe(lm)}, folder / HEADS_FILE)
+    settings = {"shape": vars(heads.shape), "tree": nodes, "trees": heads.trees}
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, list[Node]]:
+    """Heads for `lm` and the tree that suits them; folder None: the shipped ones.
+
+    Raises HeadsError if there are none, or they were trained for another model.
+    """
+    ours = probe(lm)  # refuses a model of another family
+    if folder is None:
+        if lm.model_id not in HEADS_FOLDERS:
+            raise HeadsError(
+                f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; "
+                "python -m medusa_lib.pretrained.train_heads trains heads for another model"
+            )
+        folder = Path(__file__).parent / "pretrained" / HEADS_FOLDERS[lm.model_id]
+    folder = Path(folder)
+    try:
+        tensors = load_file(folder / HEADS_FILE)
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        shape = HeadsShape(**settings["shape"])
+        nodes = [tuple(node) for node in settings["tree"]]
+        trees = {int(n): [tuple(node) for node in tree] for n, tree in settings["trees"].items()}
+        theirs = tensors.pop("probe")
+        vocab = tensors.pop("vocab").long()
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = "a file is missing" if isinstance(error, OSError) else repr(error)[:120]
+        raise HeadsError(
+            f"heads must be a folder with {HEADS_FILE} and {SETTINGS_FILE}, got {folder.name}: "
+            f"{reason}"
+        ) from None
+    if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0.02, atol=1e-3):
+        raise HeadsError(
+            f"heads must be trained for {lm.model_id}, got {folder.name}, those of another model"
+        )
+    heads = new_heads(lm, shape, vocab)
+    heads.load_state_dict({**{k: v.float() for k, v in tensors.items()}, "vocab": vocab})
+    heads.trees = trees
+    return heads.eval(), nodes
+
+
+@dataclass(frozen=True)
+class Level:
+    """One depth of a tree as places to look up: what draft_tree does once a depth.
+
+    guesses: for each token its place among the best guesses of the depth, row after row. open:
+    the tokens of this depth that have children. rows: the rows that those had been guessed in.
+    """
+
+    guesses: torch.Tensor
+    open: torch.Tensor
+    rows: torch.Tensor
+
+
+@lru_cache(maxsize=64)
+def levels_of(nodes: tuple[Node, ...], most: int, device: torch.device) -> tuple[Level, ...]:
+    """A tree's nodes → its levels, depth by depth, each in the order of the nodes.
+
+    most: guesses in a row.
+    """
+    levels, row_of = [], {(): 0}
+    inner = {node[:-1] for node in nodes}
+    for depth in range(1, max(map(len, nodes)) + 1):
+        here = [node for node in nodes if len(node) == depth]
+        rows, opened = [row_of[node[:-1]] for node in here], [node in inner for node in here]
+        guesses = [most * row + node[-1] for row, node in zip(rows, here, strict=True)]
+        places = [i for i, yes in enumerate(opened) if yes]
+        parts = (guesses, places, [rows[i] for i in places])
+        levels.append(Level(*(torch.tensor(part, device=device).long() for part in parts)))
+        row_of = {here[i]: row for row, i in enumerate(places)}
+    return tuple(levels)
+
+
+@torch.inference_mode()
+def draft_tree(
+    heads: MedusaHeads, hidden: torch.Tensor, token: int, nodes: tuple[Node, ...]
+) -> list[int]:
+    """The heads' guesses for a tree → a token for each node, in their order.
+
+    hidden: `[width]`, the model's last hidden numbers. token: the id that it chose from them.
+    """
+    hidden = before = hidden[None].float()
+    tokens = torch.tensor([token], device=hidden.device)
+    most, drafted = max(map(max, nodes)) + 1, []
+    levels = levels_of(nodes, most, hidden.device)
+    for head, level in enumerate(levels):
+        before = heads.step(head, hidden.expand(len(tokens), -1), before, tokens)
+        best = heads.out(before).topk(most, dim=-1).indices.flatten()
+        guesses = heads.vocab[best[level.guesses]]
+        drafted.append(guesses)
+        if head + 1 < len(levels):
+            before, tokens = before[level.rows], guesses[level.open]
+    by_depth = torch.cat(drafted).tolist()
+    return [by_depth[place] for place in places_by_depth(nodes)]
+
+
+@torch.inference_mode()
+def draft_chain(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int) -> list[int]:
+    """The best guess of each of `count` heads, each told the one before: a tree of one branch."""
+    hidden = before = hidden[None].float()
+    tokens = [token]
+    for head in range(count):
+        before = heads.step(head, hidden, before, tokens[-1])
+        tokens.append(heads.words[heads.out(before).cpu().numpy().argmax()])
+    return tokens[1:]
+
+
+@torch.inference_mode()
+def draft_best_first(
+    heads: MedusaHeads, hidden: torch.Tensor, token: int, growth: Growth, depth: int
+) -> tuple[list[int], Parents]:
+    """A tree that grows where the heads are sure → (tokens, parents).
+
+    Again and again the likeliest guess of those waiting joins the tree, and if it is likely
+    enough the next head guesses what follows it. How likely: the product of the heads'
+    probabilities on the way to it.
+    """
+    hidden = hidden[None].float()
+    tokens, parents, waiting, order = [], [], [], itertools.count()
+
+    def guess(place: int, token: int, chance: float, before: torch.Tensor, far: int) -> None:
+        before = heads.step(far, hidden, before, token)
+        for rank, share in best_shares(heads.out(before)[0].cpu().numpy(), growth.ranks):
+            if chance * share >= growth.least:
+                told = (place, heads.words[rank], before, far + 1)
+                heapq.heappush(waiting, (-chance * share, next(order), *told))
+
+    guess(-1, token, 1.0, hidden, 0)
+    while waiting and len(tokens) < growth.most:
+        chance, _, parent, token, before, far = heapq.heappop(waiting)
+        tokens.append(token)
+        parents.append(parent)
+        if far < depth and -chance >= growth.least_open and len(tokens) < growth.most:
+            guess(len(tokens) - 1, token, -chance, before, far)
+    return tokens, tuple(parents)
+
+
+def best_shares(scores: np.ndarray, ranks: int) -> list[tuple[int, float]]:
+    """The `ranks` highest of some scores → (place, softmax probability), highest first."""
+    shares = np.exp(scores - scores.max())
+    total, found = shares.sum(), []
+    for _ in range(min(ranks, len(shares))):
+        place = shares.argmax()
+        found.append((place, float(shares[place] / total)))
+        shares[place] = 0
+    return found
+
+
+@lru_cache(maxsize=64)
+def places_by_depth(nodes: tuple[Node, ...]) -> list[int]:
+    """Where each node stands when they are ordered by depth."""
+    ordered = sorted(range(len(nodes)), key=lambda i: len(nodes[i]))
+    return sorted(range(len(nodes)), key=ordered.__getitem__)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """When a tree that grows as it is drafted stops: see draft_best_first.
+
+    most: nodes. depth: nodes in a row; more than there are heads only for Hydra, whose heads are
+    one block. ranks: guesses of a head that count. least: how likely a node must be, in [0, 1].
+    least_open: how likely, for the next head to be asked.
+    """
+
+    most: int = 7
+    depth: int = 8
+    ranks: int = 2
+    least: float = 0.15
+    least_open: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("most", "depth", "ranks"):
+            check_int(name, getattr(self, name), 1)
+        check_share("least", self.least), check_share("least_open", self.least_open)
+
+
+class GrowingDrafter:
+    """Bets with heads: a tree that grows where they are sure, another one in each loop.
+
+    As the trees of EAGLE-2 (Li et al. 2024). Raises ValueError for a depth beyond the heads.
+    """
+
+    def __init__(self, heads: MedusaHeads, growth: Growth | None = None) -> None:
+        self.heads, self.growth = heads, growth or Growth()
+        self.span = self.growth.depth
+        if heads.shape.kind == "medusa" and self.span > heads.shape.count:
+            raise ValueError(f"depth must be <= {heads.shape.count} heads, got {self.span}")
+
+    def propose(self, state: State, span: int) -> Branch:
+        """A tree of depth <= span, from the hidden numbers of the last pass."""
+        if state.hidden is None:
+            return Branch()
+        told = self.heads.lean, state.hidden[-1], state.ids[-1]
+        tokens, parents = draft_best_first(*told, self.growth, min(span, self.span))
+        if parents == tuple(range(-1, len(tokens) - 1)):
+            return Branch(tokens)
+        return Branch(tokens, parents=parents)
+
+
+class HeadsDrafter:
+    """Bets with heads: a tree of their guesses, or a chain of the best guess of each.
+
+    nodes: the tree; a chain is a tree of one branch. The first loop has nothing to draft from.
+    """
+
+    def __init__(self, heads: MedusaHeads, nodes: Sequence[Node]) -> None:
+        self.heads = heads
+        self.nodes = check_nodes(nodes, heads.shape)
+        self.span = max(map(len, self.nodes))
+
+    def propose(self, state: State, span: int) -> Branch:
+        """A token for each node of depth <= span, from the hidden numbers of the last pass."""
+        nodes = self.up_to(span)
+        if state.hidden is None or not nodes:
+            return Branch()
+        told = self.heads.lean, state.hidden[-1], state.ids[-1]
+        if nodes[-1] == (0,) * len(nodes):  # the best guesses only
+            return Branch(draft_chain(*told, len(nodes)))
+        return Branch(draft_tree(*told, nodes), parents=parents_of(nodes))
+
+    def up_to(self, span: int) -> tuple[Node, ...]:
+        """The nodes of depth <= span."""
+        if span >= self.span:
+            return self.nodes
+        return tuple(node for node in self.nodes if len(node) <= span)
+
+
+def check_nodes(nodes: Sequence[Node], shape: HeadsShape) -> tuple[Node, ...]:
+    """A tree's nodes, parents first. Raises ValueError for a tree that heads cannot draft.
+
+    The way of the best guesses comes first of all: if it is accepted, nothing in the cache needs
+    to be moved.
+    """
+    ordered = tuple(sorted(tuple(node) for node in nodes))
+    if not ordered or len(set(ordered)) < len(ordered):
+        raise ValueError(f"nodes must be at least one and all different, got {len(ordered)}")
+    known = {(), *ordered}
+    for node in ordered:
+        if not 1 <= len(node) <= shape.count:
+            raise ValueError(f"each of nodes must have 1 to {shape.count} ranks, got {node}")
+        if any(not 0 <= check_int("each rank", rank, 0) < shape.words for rank in node):
+            raise ValueError(f"each rank must be in [0, {shape.words - 1}], got {node}")
+        if node[:-1] not in known:
+            raise ValueError(f"nodes must have the parent of each of them, got {node} without it")
+    return ordered
+
+
+def chain_of(count: int) -> list[Node]:
+    """The nodes of a chain: the best guess of each head."""
+    return [(0,) * depth for depth in range(1, count + 1)]
+
+
+def chain_drafter(lm: LM) -> HeadsDrafter:
+    """The shipped heads' best guesses, one after the other. Raises HeadsError if none fit."""
+    heads, _ = lm.heads
+    return HeadsDrafter(heads, chain_of(heads.shape.count))
+
+
+def tree_drafter(lm: LM) -> GrowingDrafter:
+    """The shipped heads with a tree that grows as it goes. Raises HeadsError if none fit `lm`."""
+    return GrowingDrafter(lm.heads[0])
+
+
+def heads_fit(lm: LM) -> bool:
+    """True if there are shipped heads for `lm`."""
+    try:
+        return lm.heads is not None
+    except HeadsError:
+        return False

@@ -1,0 +1,413 @@
+"""BEYOND4: heads that learn while one watches, what typical acceptance costs, plots, the panel."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from medusa_lib import heads_lesson, make_generator
+from medusa_lib.four_words import DRAFT, TARGET, text_probs, word_probs
+from medusa_lib.heads_lesson import Scores, Sets, greedy_examples, learn, score, start, write_sets
+from medusa_lib.heads_plots import (
+    LOOKS,
+    plot_head_accuracy,
+    plot_learning,
+    plot_top_guesses,
+    plot_trade,
+)
+from medusa_lib.heads_training import Training, right_ranks
+from medusa_lib.heads_widgets import TrainHeadsPanel, scores_words
+from medusa_lib.medusa_heads import HeadsError
+from medusa_lib.model import make_lm
+from medusa_lib.speculative import speculate
+from medusa_lib.typical import Typical
+from medusa_lib.typical_trade import Trade, draft_table, measure_trade, one_loop, text_distance
+
+PROMPTS = ["In the middle of the forest stood", "The fox said to the crow,"]
+LENGTHS = (8, 4, 16)
+POINTS = [Scores(0, (0.0, 0.125)), Scores(20, (0.5, 0.25)), Scores(40, (0.75, 0.5))]
+
+
+# Learning
+
+
+@pytest.fixture(scope="module")
+def lm_sets(lm) -> Sets:
+    return write_sets(lm, 1000, 3, seed=5, lengths=(64, 6, 16))
+
+
+@pytest.fixture(scope="module")
+def sets(tiny_gpt2) -> Sets:
+    return write_sets(tiny_gpt2, 200, 3, seed=5, lengths=LENGTHS)
+
+
+def test_sets_are_seeded_and_do_not_share_a_text(tiny_gpt2) -> None:
+    told = []
+    sets = write_sets(tiny_gpt2, 200, 2, seed=3, on_batch=told.append, lengths=LENGTHS)
+    assert told == [128, 256, 128], "two batches to learn from, then one to be scored on"
+    again = write_sets(tiny_gpt2, 200, 2, seed=3, lengths=LENGTHS)
+    other = write_sets(tiny_gpt2, 200, 2, seed=4, lengths=LENGTHS)
+    assert torch.equal(sets.train.tokens, again.train.tokens)
+    assert sets.train.tokens.tolist() != other.train.tokens.tolist()
+    assert sets.train.labels.shape[1] == sets.held_out.labels.shape[1] == 2
+    assert sets.train.tokens[: len(sets.held_out)].tolist() != sets.held_out.tokens.tolist()
+
+
+def test_sets_need_a_token(tiny_gpt2, refuses) -> None:
+    with refuses("tokens", 0, tiny_gpt2):
+        write_sets(tiny_gpt2, 0)
+
+
+@pytest.mark.parametrize("kind", ["medusa", "hydra"])
+def test_heads_learn_and_are_scored_on_the_way(lm, lm_sets, kind) -> None:
+    training, told = Training(24, 128), []
+    learner = start(lm, lm_sets, kind, training)
+    assert (learner.heads.shape.kind, learner.heads.shape.count) == (kind, 3)
+    points = list(learn(lm, learner, lm_sets, training, 10, told.append))
+    assert [point.step for point in points] == [0, 10, 20, 24]
+    assert told == list(range(1, 25))
+    assert points[0].right[0] < 0.02, "an untrained head says the token that was just chosen"
+    assert points[-1].right[0] > points[0].right[0] + 0.02
+    ranks = right_ranks(learner.heads, lm_sets.held_out, lm.vocab_size)
+    right = [float((row == 0).float().mean()) for row in ranks.T]
+    assert points[-1].right == tuple(right) == score(learner.heads, lm_sets.held_out, 4096).right
+
+
+def test_learning_ends_where_it_is_told_to(tiny_gpt2, sets, refuses) -> None:
+    def stop(step):
+        if step == 2:
+            raise InterruptedError
+
+    training = Training(9, 16)
+    learner = start(tiny_gpt2, sets, "medusa", training)
+    with pytest.raises(InterruptedError):
+        list(learn(tiny_gpt2, learner, sets, training, 1, stop))
+    assert learner.step == 2
+    with refuses("every", 0):
+        list(learn(tiny_gpt2, learner, sets, training, 0))
+
+
+def test_greedy_examples_are_those_of_the_text(lm) -> None:
+    """From the end of the prompt on each label is the token that the text goes on with."""
+    examples = greedy_examples(lm, PROMPTS, 14, 3)
+    first = 0
+    for prompt in PROMPTS:
+        new = speculate(lm, prompt, None, 14).new_ids
+        rows = range(len(new) - 2)
+        tokens, labels = (
+            values[first : first + len(rows)].tolist()
+            for values in (examples.tokens, examples.labels)
+        )
+        assert tokens == [new[i : i + 3] for i in rows]
+        assert labels[:-1] == [new[i + 1 : i + 4] for i in rows[:-1]]
+        assert labels[-1][:-1] == new[-2:], "what the model would go on with is not known here"
+        first += len(rows)
+    assert len(examples) == first
+    assert examples.hidden.dtype == torch.float32
+    said = lm.model.get_output_embeddings()(examples.hidden).argmax(-1)
+    assert not examples.hidden.is_inference(), "so that heads can be trained on them"
+    assert said.tolist() == examples.tokens[:, 0].tolist()
+
+
+# Typical acceptance, counted
+
+
+def test_distance_by_hand() -> None:
+    counts, probs = torch.tensor([6.0, 2.0, 2.0]), torch.tensor([0.5, 0.5, 0.0])
+    assert text_distance(counts, probs) == pytest.approx(0.3)
+    assert text_distance(10 * probs, probs) == 0
+
+
+def test_plain_and_exact_sampling_are_as_far_as_chance_makes_them() -> None:
+    plain, exact = measure_trade(None, 800, span=0), measure_trade(None, 800)
+    assert plain.tokens_per_pass == 1
+    assert exact.tokens_per_pass > 2
+    generator, probs = make_generator(3), text_probs(2, 1.0, 1.0)
+    draws = torch.multinomial(probs.flatten().expand(200, -1), 800, True, generator=generator)
+    chance = [text_distance(torch.bincount(row, minlength=16), probs.flatten()) for row in draws]
+    assert plain.distance < max(chance)
+    assert exact.distance < max(chance)
+
+
+def test_a_rule_that_accepts_all_writes_as_the_draft() -> None:
+    """Three drafts and a bonus a pass, and for two words the draft's own distribution."""
+    trade = measure_trade(Typical(), 800)
+    assert trade.tokens_per_pass == 4
+    step = torch.stack([word_probs(DRAFT, word, 1.0, 1.0) for word in range(4)])
+    drafted = step[0][:, None] * step
+    expected = float((drafted - text_probs(2, 1.0, 1.0)).abs().sum() / 2)
+    assert trade.distance == pytest.approx(expected, abs=0.05)
+
+
+def test_typical_acceptance_buys_tokens_with_distance() -> None:
+    exact = measure_trade(None, 500)
+    for epsilon in (0.09, 0.15):
+        trade = measure_trade(Typical(epsilon, 1.0), 500)
+        assert trade.tokens_per_pass > exact.tokens_per_pass
+        assert trade.distance > 3 * exact.distance
+    close = measure_trade(Typical(), 500, difference=0.3)
+    assert exact.distance < close.distance < measure_trade(Typical(), 500).distance
+
+
+def test_a_strict_rule_writes_typical_words_only() -> None:
+    """Above 0.2 only the two most probable words after each word are typical."""
+    generator, last = make_generator(1), 0
+    for _ in range(60):
+        for word in one_loop(last, Typical(0.25, 1.0), generator):
+            assert word in TARGET[last].topk(2).indices
+            last = word
+
+
+def test_trade_is_seeded_and_checks_its_knobs(refuses) -> None:
+    assert measure_trade(Typical(), 20) == measure_trade(Typical(), 20)
+    assert measure_trade(None, 20) != measure_trade(None, 20, seed=8)
+    for name, value in {"trials": 0, "count": 0, "span": -1}.items():
+        with refuses(name, value):
+            measure_trade(None, **{"trials": 5, name: value})
+
+
+def test_draft_table_goes_from_target_to_draft() -> None:
+    assert torch.equal(draft_table(0.0), TARGET)
+    assert torch.allclose(draft_table(1.0), DRAFT)
+
+
+# Plots
+
+
+@pytest.fixture
+def ax():
+    return Figure(layout="constrained").subplots()
+
+
+def labels(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def differ_without_colour(lines) -> bool:
+    looks = {(line.get_marker(), line.get_linestyle()) for line in lines}
+    return len(looks) == len(lines)
+
+
+def test_learning_has_a_line_for_each_head(ax) -> None:
+    assert plot_learning(POINTS, "a title", ax) is ax
+    assert [[*line.get_ydata()] for line in ax.lines] == [[0.0, 0.5, 0.75], [0.125, 0.25, 0.5]]
+    assert [*ax.lines[0].get_xdata()] == [0, 20, 40]
+    assert labels(ax) == ["head 1", "head 2"]
+    assert ax.get_title() == "a title"
+    assert "steps" in ax.get_xlabel()
+    assert ax.get_ylabel().startswith("right ÷ asked")
+    assert differ_without_colour(ax.lines)
+
+
+def test_learning_draws_nothing_yet_and_many_heads(ax) -> None:
+    plot_learning([], "", ax)
+    assert not ax.lines
+    plot_learning([Scores(0, (0.0,) * 8)], "", ax)
+    assert len(ax.lines) == 8
+    assert differ_without_colour(ax.lines[: len(LOOKS)])
+
+
+def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
+    rows = {"ours": [0.5, 0.25, 0.125], "theirs": [0.75, 0.5]}
+    plot_head_accuracy(rows, ax)
+    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.25, 0.125, 0.75, 0.5]
+    assert labels(ax) == ["ours", "theirs"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["head 1", "head 2", "head 3"]
+    assert [text.get_text() for text in ax.texts] == ["0.50", "0.25", "0.12", "0.75", "0.50"]
+    assert ax.patches[0].get_hatch() != ax.patches[3].get_hatch()
+
+
+def test_top_guesses_have_a_line_for_each_head(ax) -> None:
+    plot_top_guesses([[0.5, 0.75], [0.25, 0.5]], ax)
+    assert [[*line.get_ydata()] for line in ax.lines] == [[0.5, 0.75], [0.25, 0.5]]
+    assert [*ax.lines[0].get_xdata()] == [1, 2]
+    assert labels(ax) == ["head 1", "head 2"]
+    assert differ_without_colour(ax.lines)
+
+
+def test_trade_has_a_point_for_each_rule_and_the_noise(ax) -> None:
+    plot_trade({"exact": Trade(2.5, 0.05), "typical": Trade(4.0, 0.4)}, 0.06, ax)
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines] == [
+        (2.5, 0.05),
+        (4.0, 0.4),
+    ]
+    band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+    assert (band.y0, band.y1) == (pytest.approx(0), pytest.approx(0.06))
+    assert ax.patches[0].get_hatch()
+    assert labels(ax) == ["exact", "typical", "chance alone"]
+    assert ax.lines[0].get_marker() != ax.lines[1].get_marker()
+    assert to_hex(ax.lines[0].get_color()) != to_hex(ax.lines[1].get_color())
+    assert "tokens per pass" in ax.get_xlabel()
+
+
+# Panel
+
+
+def says(panel):
+    return html.unescape(re.search(r'<p class="says">(.*?)</p>', panel.view.value)[1])
+
+
+def status(panel):
+    found = re.search(r'role="status"[^>]*>(.*?)</div>', panel.message.value)
+    return html.unescape(found[1]) if found else ""
+
+
+@pytest.fixture(autouse=True)
+def _callbacks_print_nothing(capsys):
+    yield
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+@pytest.fixture
+def panel(tiny_gpt2, sets, monkeypatch):
+    """A panel whose texts are written at once; 20 steps."""
+    monkeypatch.setattr("medusa_lib.heads_widgets.write_sets", lambda *_, **__: sets)
+    monkeypatch.setattr("medusa_lib.heads_widgets.BATCH", 32)
+    return TrainHeadsPanel(tiny_gpt2, steps=20)
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Make every training wait at its first step until it is let go: hold.reached, hold.go."""
+
+    class Hold:
+        reached, go = threading.Event(), threading.Event()
+
+    real = heads_lesson.train_steps
+
+    def slow(*args):
+        for step in real(*args):
+            Hold.reached.set()
+            assert Hold.go.wait(30)
+            yield step
+
+    monkeypatch.setattr(heads_lesson, "train_steps", slow)
+    return Hold
+
+
+def test_words_hold_every_figure() -> None:
+    said = "hydra, 40 steps: best guess of heads 1 to 2 right 0.75, 0.50"
+    assert scores_words("hydra", POINTS) == said
+    assert scores_words("hydra", []) == "no heads yet"
+
+
+def test_panel_does_nothing_before_train_is_pressed(lm, count_passes) -> None:
+    with count_passes(lm) as passes:
+        panel, again = (TrainHeadsPanel(lm) for _ in range(2))
+    assert not passes
+    assert not panel.worker.busy
+    assert panel.says == again.says == panel._repr_mimebundle_()["text/plain"]
+    assert panel.says.startswith("Panel: kind of heads and steps")
+    assert "Press <b>Train</b>" in panel.view.value
+    assert panel.cancel.disabled
+    assert {"medusa-panel", "TrainHeadsPanel"} <= set(panel._dom_classes)
+
+
+def test_panel_refuses_a_model_that_heads_do_not_fit(tiny_gpt2) -> None:
+    other = make_lm(tiny_gpt2.tokenizer, tiny_gpt2.model, "other")
+    model = other.model
+    kind = model.config.model_type
+    model.config.model_type = "bloom"
+    try:
+        with pytest.raises(HeadsError, match="for heads, got bloom"):
+            TrainHeadsPanel(replace(other))
+    finally:
+        model.config.model_type = kind
+
+
+@pytest.mark.parametrize("kind", ["medusa", "hydra"])
+def test_panel_trains_what_its_controls_say_and_draws_on_the_way(
+    tiny_gpt2, sets, panel, kind
+) -> None:
+    views, before = [], panel.says
+    panel.view.observe(lambda change: views.append(change["new"]), names="value")
+    panel.kind.value = kind
+    assert not panel.worker.busy, "only the button trains"
+    panel.go.click()
+    assert panel.worker.wait(60)
+    training = Training(20, 32)
+    learner = start(tiny_gpt2, sets, kind, training)
+    points = list(learn(tiny_gpt2, learner, sets, training, 1))
+    assert panel.points == points
+    assert says(panel) == scores_words(kind, points)
+    assert f"heads of kind {kind}" in panel.view.value
+    assert len(views) >= 12, "a picture each time the heads were scored"
+    drawn = re.findall(r'id="[^"]*-head-(\d)"', panel.view.value)
+    assert drawn == ["1", "2", "3"]
+    assert panel.progress.value == panel.progress.max == 20
+    assert panel.cancel.disabled
+    assert not panel.message.value
+    assert panel.learner.heads.shape.kind == kind
+    assert panel.says == before, "the text form stays"
+
+
+def test_panel_can_be_cancelled_and_used_again(panel, hold) -> None:
+    panel.go.click()
+    assert hold.reached.wait(30)
+    assert not panel.cancel.disabled
+    panel.cancel.click()
+    hold.go.set()
+    assert panel.worker.wait(60)
+    assert status(panel) == "cancelled after 1 steps; press Train to start anew"
+    assert panel.cancel.disabled
+    assert not panel.points
+    panel.go.click()
+    assert panel.worker.wait(60)
+    assert panel.points[-1].step == 20
+    assert not panel.message.value
+
+
+def test_pressing_again_overtakes(panel, hold) -> None:
+    messages = []
+    panel.message.observe(lambda change: messages.append(change["new"]), names="value")
+    panel.go.click()
+    assert hold.reached.wait(30)
+    panel.kind.value = "medusa"
+    panel.go.click()
+    hold.go.set()
+    assert panel.worker.wait(60)
+    assert says(panel).startswith("medusa, 20 steps")
+    assert not any("cancelled" in message for message in messages)
+
+
+def test_panel_writes_its_texts_once_and_can_be_cancelled_there(tiny_gpt2, monkeypatch) -> None:
+    calls = []
+    real = write_sets
+
+    def few(lm, tokens, seed, on_batch):
+        calls.append(tokens)
+        return real(lm, tokens, 2, seed, on_batch, lengths=LENGTHS)
+
+    monkeypatch.setattr("medusa_lib.heads_widgets.write_sets", few)
+    monkeypatch.setattr("medusa_lib.heads_widgets.BATCH", 16)
+    panel = TrainHeadsPanel(tiny_gpt2, tokens=128, steps=20)
+    stopped = threading.Event()
+    stopped.set()
+    panel.worker._stop = stopped  # as after Cancel
+    panel.run(stopped)
+    assert status(panel).startswith("cancelled while the model wrote its texts")
+    assert panel.sets is None
+    for _ in range(2):
+        panel.go.click()
+        assert panel.worker.wait(60)
+        assert panel.points[-1].step == 20
+    assert calls == [128, 128], "cancelled once, then written once"
+
+
+def test_panel_shows_an_error(panel, monkeypatch) -> None:
+    def broken(*_args, **_more):
+        raise RuntimeError("no room left")
+
+    monkeypatch.setattr("medusa_lib.heads_widgets.start", broken)
+    panel.go.click()
+    assert panel.worker.wait(30)
+    assert 'role="alert"' in panel.message.value
+    assert "no room left" in panel.message.value
+    assert panel.cancel.disabled

@@ -1,0 +1,268 @@
+"""A tree verified in one pass says what its branches say alone; wrong masks are caught."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_speculative import PROMPTS, assert_same_as_greedy
+
+from medusa_lib import encode, last_logits, run_greedy
+from medusa_lib.four_words import TARGET, text_probs
+from medusa_lib.lessons import chi_square_p
+from medusa_lib.one_pass import Branch, State, one_pass
+from medusa_lib.sampling_exactly import follow_by_sampling
+from medusa_lib.speculative import keep, speculate
+from medusa_lib.tree_attention import (
+    check_parents,
+    expected_length,
+    first_on,
+    follow,
+    grow_tree,
+    leaves,
+    merge_branches,
+    node_chance,
+    parents_of,
+    path_to,
+    prune_tree,
+    tree_depths,
+    tree_looks,
+    tree_rows,
+)
+
+one_pass_module = importlib.import_module("medusa_lib.one_pass")
+TOKENS, PARENTS = [3, 4, 5, 6, 4, 7], (-1, 0, -1, 1, 2, 2)  # 3 → 4 → 6, 5 → 4, 5 → 7
+
+
+@pytest.fixture(params=["eager", "sdpa"])
+def attention(request, each_lm):
+    """Each model, with each kind of attention that takes a mask."""
+    before = each_lm.model.config._attn_implementation
+    each_lm.model.set_attn_implementation(request.param)
+    yield dataclasses.replace(each_lm)
+    each_lm.model.set_attn_implementation(before)
+
+
+def largest_difference(lm, warm: bool = True) -> float:
+    """Between a row of a pass over the tree and the same path read alone, at most."""
+    ids = encode(lm, "a b c")[0].tolist()
+    state = State.start(lm, ids)
+    if warm:
+        one_pass(state, [])
+        state.ids.append(2)
+    rows, worst = one_pass(state, TOKENS, PARENTS), 0.0
+    assert rows.shape == (len(TOKENS) + 1, lm.vocab_size)
+    for row, path in enumerate([[], *(path_to(PARENTS, i) for i in range(len(TOKENS)))]):
+        alone = last_logits(lm, torch.tensor([[*state.ids, *(TOKENS[i] for i in path)]]))
+        worst = max(worst, float((rows[row] - alone).abs().max()))
+    return worst
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["cached", "empty cache"])
+def test_a_tree_says_what_its_branches_say_alone(attention, warm) -> None:
+    assert largest_difference(attention, warm) < 1e-4
+
+
+def planted(kind: str):
+    """tree_rows with one mistake."""
+
+    def wrong(parents, before, dtype, device):
+        mask, offsets = tree_rows(parents, before, dtype, device)
+        if kind == "no position ids":
+            return mask, torch.arange(len(offsets))
+        if kind == "every token sees all before":
+            return torch.full_like(mask, torch.finfo(dtype).min).triu(1), offsets
+        if kind == "zeros and ones":
+            return (mask == 0).to(dtype), offsets
+        return mask == 0, offsets  # "boolean": right for sdpa, silently wrong for eager
+
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "kind", ["no position ids", "every token sees all before", "zeros and ones"]
+)
+def test_a_planted_wrong_mask_is_caught(attention, kind, monkeypatch) -> None:
+    monkeypatch.setattr(one_pass_module, "tree_rows", planted(kind))
+    assert largest_difference(attention) > 1e-2
+
+
+def test_a_boolean_mask_is_wrong_on_eager_alone(tiny_gpt2, monkeypatch) -> None:
+    monkeypatch.setattr(one_pass_module, "tree_rows", planted("boolean"))
+    monkeypatch.setattr(
+        one_pass_module,
+        "tree_mask",
+        lambda mask, seen: torch.nn.functional.pad(mask, (seen, 0), value=True)[None, None],
+    )
+    before = tiny_gpt2.model.config._attn_implementation
+    found = {}
+    for kind in ("eager", "sdpa"):
+        tiny_gpt2.model.set_attn_implementation(kind)
+        found[kind] = largest_difference(dataclasses.replace(tiny_gpt2))
+    tiny_gpt2.model.set_attn_implementation(before)
+    assert found["sdpa"] < 1e-4
+    assert found["eager"] > 1e-2
+
+
+@pytest.mark.parametrize("path", [[], [0], [2], [0, 1, 3], [2, 5], [2, 4]])
+def test_the_cache_keeps_the_accepted_path_and_nothing_else(attention, path) -> None:
+    lm = attention
+    ids = encode(lm, "a b c")[0].tolist()
+    state = State.start(lm, ids)
+    one_pass(state, TOKENS, PARENTS)
+    hidden = state.hidden
+    keep(state, path)
+    state.ids += [TOKENS[place] for place in path]
+    assert state.seen == len(state.ids)
+    assert torch.equal(state.hidden, hidden[[0, *(place + 1 for place in path)]])
+    state.ids.append(2)
+    alone = last_logits(lm, torch.tensor([state.ids]))
+    assert torch.allclose(one_pass(state, [])[-1], alone, atol=2e-4)
+
+
+class FixedTree:
+    """A drafter that proposes the same tree each time, or one of greedy's own with decoys."""
+
+    span = 4
+
+    def __init__(self, tokens, parents):
+        self.tokens, self.parents = list(tokens), tuple(parents)
+
+    def propose(self, state, span):
+        return Branch(self.tokens, parents=self.parents)
+
+
+@st.composite
+def trees(draw):
+    """Tokens of the tiny vocabulary and their parents."""
+    tokens = draw(st.lists(st.integers(0, 13), max_size=9))
+    return tokens, tuple(draw(st.integers(-1, i - 1)) for i in range(len(tokens)))
+
+
+def test_any_tree_at_all_is_safe(tiny_gpt2, tiny_llama) -> None:
+    accepted = []
+
+    @settings(
+        max_examples=40,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(tree=trees(), count=st.integers(1, 20), which=st.booleans())
+    def holds(tree, count, which) -> None:
+        lm = tiny_gpt2 if which else tiny_llama
+        accepted.append(assert_same_as_greedy(lm, "a b", count, drafter=FixedTree(*tree), span=5))
+
+    holds()
+    assert sum(accepted) > 0
+
+
+def test_a_tree_with_greedys_text_in_it_is_followed_to_its_end(lm) -> None:
+    """Decoys before and beside the right branch change nothing but the cache's order."""
+    greedy = run_greedy(lm, PROMPTS[0], 13).new_ids
+    tokens = [greedy[1] - 1, greedy[0], greedy[1], greedy[1] - 1, greedy[2], greedy[3]]
+    tree = FixedTree(tokens, (-1, -1, 1, 1, 2, 4))
+    run = speculate(lm, PROMPTS[0], tree, 5)
+    first = run.loops[0]
+    assert (first.accepted, first.emitted) == (4, tuple(greedy[:5]))
+    assert first.branch[:4] == tuple(greedy[:4])
+    assert first.parents[:4] == (-1, 0, 1, 2)
+    assert first.bonus == greedy[4]
+    assert first.correction is None
+    assert run.new_ids == greedy[:5]
+    twelve = speculate(lm, PROMPTS[0], tree, 13)
+    assert twelve.new_ids == greedy
+
+
+def test_near_ties_in_a_tree_are_settled_by_greedys_own_pass(tiny_gpt2) -> None:
+    tree = FixedTree([2, 3, 4, 5], (-1, -1, 0, 1))
+    greedy = run_greedy(tiny_gpt2, "a b", 12)
+    run = speculate(tiny_gpt2, "a b", tree, 12, tie_bound=1e9)
+    assert run.new_ids == greedy.new_ids
+    assert run.verify_passes > len(run.loops)
+
+
+def test_a_model_that_takes_no_mask_is_refused(tiny_gpt2, refuses, monkeypatch) -> None:
+    monkeypatch.setattr(one_pass_module, "MASKED", ("some other kind",))
+    with refuses("lm", lm=tiny_gpt2):
+        speculate(tiny_gpt2, "a b", FixedTree([2], (-1,)), 3)
+
+
+@pytest.mark.parametrize(
+    ("parents", "name"), [((-1,), "parents"), ((-1, 1), "parent of token 1"), ((-2, 0), "parent")]
+)
+def test_bad_parents_are_refused(tiny_gpt2, refuses, parents, name) -> None:
+    with refuses(name):
+        speculate(tiny_gpt2, "a b", FixedTree([2, 3], parents), 3)
+    with refuses("parent of token 0", True):
+        check_parents([True], 1)
+
+
+def test_sampling_along_a_tree_is_plain_sampling() -> None:
+    """Texts of three words from a tree of decoys are distributed as the target's own."""
+    generator = torch.Generator().manual_seed(4)
+    tree = Branch([1, 3, 0, 2, 3], parents=(-1, -1, 0, 0, 1))
+    logits, counts, trials = TARGET[[0, *tree.tokens]], torch.zeros(4, 4, 4).double(), 2000
+    for _ in range(trials):
+        path, following = follow_by_sampling(logits, tree, 1.0, 0.95, generator)
+        words = [*(tree.tokens[i] for i in path), following]
+        while len(words) < 3:
+            empty = Branch(parents=())
+            words.append(follow_by_sampling(TARGET[[words[-1]]], empty, 1.0, 0.95, generator)[1])
+        counts[tuple(words)] += 1
+    assert chi_square_p(counts, trials * text_probs(3, 1.0, 0.95)) > 1e-3
+
+
+def test_worked_examples() -> None:
+    assert tree_depths(PARENTS) == (1, 2, 1, 3, 2, 2)
+    assert path_to(PARENTS, 3) == [0, 1, 3]
+    assert leaves(PARENTS) == [3, 4, 5]
+    assert first_on(PARENTS, [2]) == [2, 4, 5, 0, 1, 3]
+    assert tree_looks((-1, -1, 1)).int().tolist() == [
+        [1, 0, 0, 0],
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+        [1, 0, 1, 1],
+    ]
+    branches = [[3, 4, 6], [5, 4], [5, 7], [3, 4]]
+    assert merge_branches(branches) == ([3, 4, 6, 5, 4, 7], (-1, 0, 1, -1, 3, 3))
+    assert merge_branches([]) == ([], ())
+
+
+@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@given(branches=st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=5))
+def test_merging_keeps_every_branch_once(branches) -> None:
+    tokens, parents = merge_branches(branches)
+    check_parents(parents, len(tokens))
+    paths = [tuple(tokens[i] for i in path_to(parents, place)) for place in range(len(tokens))]
+    assert len(set(paths)) == len(paths)
+    starts = {tuple(branch[:n]) for branch in branches for n in range(1, len(branch) + 1)}
+    assert set(paths) == starts
+
+
+def test_pruning_drops_what_is_too_deep_or_follows_eos() -> None:
+    assert prune_tree(TOKENS, PARENTS, 2, eos_id=9) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
+    assert prune_tree(TOKENS, PARENTS, 9, eos_id=4) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
+    assert prune_tree(TOKENS, PARENTS, 0, eos_id=9) == ([], ())
+
+
+def test_following_stops_where_the_tree_lacks_the_choice() -> None:
+    script = {(): 5, (2,): 7, (2, 5): 1}
+    assert follow(lambda path: script[tuple(path)], TOKENS, PARENTS) == ([2, 5], 1)
+    assert follow(lambda path: 8, TOKENS, PARENTS) == ([], 8)
+    assert follow(lambda path: 8, [8, 8], (-1, -1)) == ([0], 8)
+
+
+def test_the_greedy_construction_by_hand() -> None:
+    accuracy = [[0.5, 0.3], [0.4, 0.1]]
+    nodes = grow_tree(lambda node: node_chance(node, accuracy), 4, depth=2, ranks=2)
+    assert nodes == [(0,), (1,), (0, 0), (1, 0)]
+    assert parents_of(nodes) == (-1, -1, 0, 1)
+    chances = {node: node_chance(node, accuracy) for node in nodes}
+    assert expected_length(nodes, chances) == pytest.approx(1 + 0.5 + 0.3 + 0.2 + 0.12)
+    assert len(grow_tree(lambda node: node_chance(node, accuracy), 99, 2, 2)) == 6
