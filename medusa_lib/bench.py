@@ -129,11 +129,13 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
     if draft_fits(lm):
         rows["draft model"] = ours("draft_model")
         rows["transformers assisted"] = theirs(assistant_model=lm.draft.model)
-    if takes_masks(State.start(lm, [])):
+    trees = takes_masks(State.start(lm, []))
+    if trees:
         rows[BRANCHES] = ours("branches")
     if heads_fit(lm):
-        heads, _ = lm.heads
         rows["Medusa chain"] = ours("heads_chain")
+    if heads_fit(lm) and trees:
+        heads, _ = lm.heads
         rows[TREE] = ours("heads_tree")
         rows[LARGE_TREE] = ours(HeadsDrafter(heads, heads.trees[LARGE]))
     return rows

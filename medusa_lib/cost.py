@@ -136,7 +136,7 @@ def node_budgets(
     total = {n: sum(map(min, times)) for n, times in seconds.items()}
     return [
         {
-            "nodes": n,
+            "nodes": len(trees[n]),
             "depth": max(map(len, trees[n])),
             "tau": mean_accepted_length([loop for run in runs[n] for loop in run.loops]),
             "tokens_per_second": sum(len(run.new_ids) for run in runs[n]) / total[n],

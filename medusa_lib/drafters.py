@@ -100,14 +100,18 @@ class ModelDrafter:
 
         Fewer where its context ends. Raises ValueError for ids outside its vocabulary.
         """
-        if max(state.ids) >= self.lm.vocab_size:
-            known = self.lm.vocab_size
-            raise ValueError(f"ids for the drafter must be < {known}, got {max(state.ids)}")
+        self.check_known(state.ids)
         try:
             return self.draft(state.ids, min(span, self.lm.context_length - len(state.ids)))
         except BaseException:  # also an interrupt: its cache may be half grown
             self.own = None
             raise
+
+    def check_known(self, ids: list[int]) -> None:
+        """Raises ValueError for ids outside the drafting model's vocabulary."""
+        if max(ids) >= self.lm.vocab_size:
+            known = self.lm.vocab_size
+            raise ValueError(f"ids for the drafter must be < {known}, got {max(ids)}")
 
     def draft(self, ids: list[int], span: int) -> Branch:
         """A branch of `span` tokens, or fewer, to follow `ids`."""
@@ -166,22 +170,34 @@ class BranchesDrafter:
         self.model = ModelDrafter(lm, temperature, top_p, generator)
 
     def propose(self, state: State, span: int) -> Branch:
-        """A tree of `count` branches of up to `span` tokens; fewer where its context ends."""
-        span = min(span, self.lm.context_length - len(state.ids))
+        """A tree of `count` branches of up to `span` tokens; fewer where its context ends.
+
+        Raises ValueError for ids outside the vocabulary.
+        """
+        self.model.check_known(state.ids)
+        try:
+            return self.draw(state.ids, min(span, self.lm.context_length - len(state.ids)))
+        except BaseException:  # also an interrupt: its cache may be half grown
+            self.model.own = None
+            raise
+
+    def draw(self, ids: list[int], span: int) -> Branch:
+        """The branches to follow `ids`, a pass for the next token of all of them."""
         if span < 1:
             return Branch()
-        self.model.catch_up(state.ids)
-        own, branches = self.model.own, [[] for _ in range(self.count)]
-        for _ in range(span):
+        self.model.catch_up(ids)
+        own, branches, passes = self.model.own, [[] for _ in range(self.count)], 0
+        while passes < span and not all(self.lm.eos_id in branch for branch in branches):
             tokens, parents = merge_branches(branches)
-            logits = one_pass(own, tokens, parents)
+            logits = one_pass(own, tokens, parents if tokens else None)
+            passes += 1
             roll_back(own, len(own.ids) - 1)  # the last id is fed again: its row comes first
             rows = [path_rows(branch, tokens, parents) for branch in branches]
             for branch, row in zip(branches, rows, strict=True):
                 if self.lm.eos_id not in branch:
                     branch.append(self.model.pick(logits[row])[0])
         tokens, parents = merge_branches(branches)
-        return Branch(tokens, passes=span, parents=parents)
+        return Branch(tokens, passes=passes, parents=parents)
 
 
 def path_rows(branch: list[int], tokens: list[int], parents: Parents) -> int:
@@ -272,6 +288,8 @@ def make_drafter(
     if callable(getattr(drafter, "propose", None)) and not isinstance(drafter, type):
         check_int("drafter.span", getattr(drafter, "span", 1), 1)
         check_callable("drafter.observe", getattr(drafter, "observe", None))
+        if hasattr(drafter, "check_fits"):
+            drafter.check_fits(lm)
         return drafter
     if not isinstance(drafter, str) or drafter not in DRAFTERS:
         known = ", ".join(repr(name) for name in DRAFTERS)

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from medusa_lib.checks import check_int, check_share
 from medusa_lib.lean import lean_layers, stamp
 from medusa_lib.model import LM
-from medusa_lib.one_pass import FAMILIES, Branch, State
+from medusa_lib.one_pass import FAMILIES, Branch, State, check_tree_fits
 from medusa_lib.tree_attention import Node, Parents, parents_of
 
 KINDS = ("medusa", "hydra")
@@ -107,8 +107,9 @@ class MedusaHeads(nn.Module):
     @property
     def lean(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for: see lean.py."""
-        known = stamp(self)
+        known = (self.training, self.vocab._version, *stamp(self))
         if known not in self.twins:
+            self.twins, self.listed = {}, None  # a twin must not hold its forerunners
             plain = self.training or self.out.weight.device.type != "cpu"
             self.twins = {known: self if plain else lean_twin(self)}
         return self.twins[known]
@@ -166,6 +167,8 @@ def model_parts(lm: LM) -> tuple[torch.Tensor, torch.Tensor]:
 def new_heads(lm: LM, shape: HeadsShape, vocab: torch.Tensor) -> MedusaHeads:
     """Untrained heads for a model: each is its own output layer, for the ids in `vocab`."""
     table, output = model_parts(lm)
+    if shape.width != output.shape[1]:
+        raise HeadsError(f"width must be {output.shape[1]}, as the model's, got {shape.width}")
     if len(vocab) != shape.words:
         raise HeadsError(f"vocab must have {shape.words} ids, as words says, got {len(vocab)}")
     heads = MedusaHeads(shape, vocab.to(lm.device), table).to(lm.device)
@@ -227,10 +230,25 @@ def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, l
         raise HeadsError(
             f"heads must be trained for {lm.model_id}, got {folder.name}, those of another model"
         )
-    heads = new_heads(lm, shape, vocab)
-    heads.load_state_dict({**{k: v.float() for k, v in tensors.items()}, "vocab": vocab})
+    try:
+        heads = new_heads(lm, shape, vocab)
+        heads.load_state_dict({**{k: v.float() for k, v in tensors.items()}, "vocab": vocab})
+        check_nodes(nodes, shape)
+    except (RuntimeError, IndexError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise HeadsError(f"heads must have parts that fit, got {folder.name}: {reason}") from None
     heads.trees = trees
     return heads.eval(), nodes
+
+
+def check_heads_fit(heads: MedusaHeads, lm: LM) -> None:
+    """Raises HeadsError for heads of another width, vocabulary or device than the model's."""
+    table, output = model_parts(lm)
+    ours = (output.shape[1], len(table), lm.device.type)
+    theirs = (heads.shape.width, len(heads.embedding), heads.vocab.device.type)
+    for name, wanted, got in zip(("width", "vocabulary", "device"), ours, theirs, strict=True):
+        if wanted != got:
+            raise HeadsError(f"heads must be for a {name} of {wanted}, got {got}")
 
 
 @dataclass(frozen=True)
@@ -380,6 +398,10 @@ class GrowingDrafter:
         if heads.shape.kind == "medusa" and self.span > heads.shape.count:
             raise ValueError(f"depth must be <= {heads.shape.count} heads, got {self.span}")
 
+    def check_fits(self, lm: LM) -> None:
+        """Raises ValueError for a model that the heads are not for, or that takes no trees."""
+        check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
+
     def propose(self, state: State, span: int) -> Branch:
         """A tree of depth <= span, from the hidden numbers of the last pass."""
         if state.hidden is None:
@@ -401,6 +423,12 @@ class HeadsDrafter:
         self.heads = heads
         self.nodes = check_nodes(nodes, heads.shape)
         self.span = max(map(len, self.nodes))
+
+    def check_fits(self, lm: LM) -> None:
+        """Raises ValueError for a model that the heads are not for, or that takes no tree."""
+        check_heads_fit(self.heads, lm)
+        if self.nodes[-1] != (0,) * len(self.nodes):
+            check_tree_fits(State.start(lm, []))
 
     def propose(self, state: State, span: int) -> Branch:
         """A token for each node of depth <= span, from the hidden numbers of the last pass."""

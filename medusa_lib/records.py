@@ -34,7 +34,10 @@ class LoopRecord:
 
     @property
     def evaluated(self) -> int:
-        """Drafted tokens that verification reached: the accepted ones and the first rejected."""
+        """Drafted tokens that verification reached: the accepted ones and the first rejected.
+
+        Of a tree: levels. Siblings that were all rejected count once.
+        """
         return self.accepted + (bool(self.branch) and self.correction is not None)
 
     @property

@@ -11,7 +11,8 @@ import torch
 from test_speculative import PROMPTS, assert_same_as_greedy
 
 import medusa_lib
-from medusa_lib import encode, load_lm, speculate
+from medusa_lib import encode, load_lm, make_generator, speculate
+from medusa_lib.drafters import BranchesDrafter
 from medusa_lib.medusa_heads import (
     KINDS,
     GrowingDrafter,
@@ -268,3 +269,52 @@ def test_the_shipped_heads_are_small_and_their_card_is_theirs(lm) -> None:
     heads, nodes = lm.heads
     assert figures["parameters"] == sum(p.numel() for p in heads.parameters())
     assert len(nodes) == figures["best_budget"]
+
+
+def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(
+    lm, tiny_gpt2, refuses, monkeypatch
+) -> None:
+    foreign = random_heads(tiny_gpt2)
+    for drafter in (HeadsDrafter(foreign, NODES), GrowingDrafter(foreign, Growth(depth=3))):
+        with refuses("heads", lm=lm):
+            speculate(lm, PROMPTS[0], drafter)
+    with refuses("width", 8):
+        new_heads(tiny_gpt2, HeadsShape("hydra", 2, 8, 8, 4), torch.arange(4))
+    with refuses("vocab"):
+        new_heads(tiny_gpt2, HeadsShape("hydra", 2, 32, 8, 4), torch.arange(5))
+    monkeypatch.setattr("medusa_lib.one_pass.MASKED", ())
+    with refuses("lm", lm=tiny_gpt2):
+        speculate(tiny_gpt2, "abc", HeadsDrafter(foreign, NODES))
+
+
+def test_a_folder_whose_parts_do_not_fit_is_refused(tiny_gpt2, tmp_path, refuses) -> None:
+    save_heads(random_heads(tiny_gpt2), tiny_gpt2, [(0, 0)], tmp_path)
+    with refuses("heads"):
+        load_heads(tiny_gpt2, tmp_path)
+
+
+def test_retrained_heads_draft_anew_and_drop_the_old_twin(tiny_gpt2) -> None:
+    heads, (state, _) = random_heads(tiny_gpt2), state_after(tiny_gpt2)
+    told = state.hidden[-1].clone(), state.ids[-1]
+    first = draft_chain(heads.lean, *told, 3)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.neg_()
+    assert draft_chain(heads.lean, *told, 3) == draft_chain(heads, *told, 3) != first
+    assert not heads.lean.twins
+
+
+def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
+    drafter = BranchesDrafter(tiny_gpt2, make_generator(1))
+    state, _ = state_after(tiny_gpt2)
+    drafter.propose(state, 3)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medusa_lib.drafters.one_pass", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            drafter.propose(state, 3)
+    assert drafter.model.own is None
+    assert_same_as_greedy(tiny_gpt2, "abcab", 20, drafter=drafter)

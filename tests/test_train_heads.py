@@ -99,6 +99,13 @@ def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused(made, tiny_l
     path.write_bytes(kept)
 
 
+def test_a_folder_of_another_run_is_refused(made, tiny_llama, tiny_gpt2) -> None:
+    with pytest.raises(ValueError, match="--out must be a folder of the same model"):
+        make(tiny_gpt2, [], TINY, made)
+    with pytest.raises(ValueError, match="--out must be a folder of the same model"):
+        make(tiny_llama, [], HeadsRecipe(**{**vars(TINY), "seed": 8}), made)
+
+
 def test_the_command_with_books(tiny_folder, tmp_path, capsys) -> None:
     books, out = tmp_path / "books", tmp_path / "out"
     books.mkdir()
@@ -128,6 +135,7 @@ def test_the_command_with_books(tiny_folder, tmp_path, capsys) -> None:
         (["--lr", "0"], "lr must be a number > 0"),
         (["--book-share", "2"], r"book_share must be a number in \[0, 1\]"),
         (["--every", "0"], "--every must be an int >= 1"),
+        (["--new-tokens", "2"], "new_tokens must be an int >= count, 6, got 2"),
         (["--new-tokens", "999"], "new_tokens must be an int <= 32 here, got 999"),
         (["--corpus", "no-such-folder"], "corpus must be a folder"),
         (["--model", "no-such-model-at-all/x"], "tokenizer of model_id"),

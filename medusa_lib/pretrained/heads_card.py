@@ -83,8 +83,9 @@ def budget_section(figures: dict) -> str:
     ]
     return (
         "## Trees\n\nTrees grown by the measured joint acceptance, each timed on the machine "
-        f"that trained the heads. The fastest, of {figures['best_budget']} nodes, is the one "
-        f"shipped.\n\n"
+        f"that trained the heads. The fastest of them, of {figures['best_budget']} nodes, is "
+        "stored beside the heads. The drafter `heads_tree` uses none of them: it grows a tree "
+        "anew in each loop, where the heads are sure.\n\n"
         f"{table(head, body)}\n"
     )
 
@@ -94,6 +95,8 @@ def recipe_section(figures: dict) -> str:
     recipe = figures["recipe"]
     body = [(name, value, WORDS[name]) for name, value in recipe.items()]
     history = figures["history"]
+    books = "book text" in figures["top_accuracy"]
+    after = "beginnings of sentences of the books" if books else "openings of its own"
     every = max(1, len(history) // CURVE_ROWS)
     rows = [*history[:-1:every], history[-1]]
     curve = [
@@ -103,12 +106,13 @@ def recipe_section(figures: dict) -> str:
     return (
         "## Recipe\n\n"
         "The model is frozen (Medusa-1). It wrote the texts itself, half of them greedily and "
-        "half at temperatures 0.4 and 0.7, after beginnings of sentences; at each place the label "
-        "is the model's own most probable token. Repetitions are left out: "
-        f"{figures['examples']:,} examples remain.\n\n"
+        "half at temperatures 0.4 and 0.7, after "
+        f"{after}; at each place the label is the model's own most probable token. Repetitions "
+        f"are left out: {figures['examples']:,} examples remain.\n\n"
         f"{table(('field', 'value', 'meaning'), body)}\n\n"
         f"{table(('step', 'loss, nats', 'top 1 of each head on held-out own text'), curve)}\n\n"
-        "```bash\npython -m medusa_lib.pretrained.train_heads --corpus BOOKS --out FOLDER\n```\n"
+        "```bash\npython -m medusa_lib.pretrained.train_heads "
+        f"{'--corpus BOOKS ' if books else ''}--out FOLDER\n```\n"
     )
 
 

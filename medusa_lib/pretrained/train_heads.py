@@ -40,7 +40,7 @@ from medusa_lib.heads_training import (
     train_steps,
     write_texts,
 )
-from medusa_lib.medusa_heads import HeadsShape, load_heads, model_parts, save_heads
+from medusa_lib.medusa_heads import HeadsShape, load_heads, model_parts, probe, save_heads
 from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.pretrained.books import Book, read_corpus
 from medusa_lib.pretrained.heads_card import write_heads_card
@@ -81,6 +81,10 @@ class HeadsRecipe:
         for name in ("tokens", "new_tokens"):
             check_int(name, getattr(self, name), 1)
         check_share("book_share", self.book_share), check_seed(self.seed)
+        if self.new_tokens < self.count:
+            raise ValueError(
+                f"new_tokens must be an int >= count, {self.count}, got {self.new_tokens}"
+            )
         self.training(), HeadsShape(self.kind, self.count, 1, self.inner, self.words)
 
     def training(self) -> Training:
@@ -94,14 +98,16 @@ def prompts_from(lm: LM, books: Sequence[Book], count: int, length: int, seed: i
         return openings(lm, count, length, make_generator(seed))
     rng, rows = random.Random(seed), []
     tales = [tale for book in books for tale in book.tales]
-    while len(rows) < count:
+    for _ in range(1000 * count):
         tale = rng.choice(tales)
         at = rng.randrange(max(1, len(tale) - 20 * length))
         parts = SPLIT.split(tale[at : at + 40 * length], maxsplit=1)
         ids = lm.tokenizer(parts[-1][: 8 * length], add_special_tokens=False)["input_ids"][:length]
         if len(parts) > 1 and len(ids) == length:
             rows.append(ids)
-    return torch.tensor(rows)
+        if len(rows) == count:
+            return torch.tensor(rows)
+    raise ValueError(f"corpus must have sentences of {length} tokens, got too few in {len(books)}")
 
 
 def lengths_for(lm: LM, recipe: HeadsRecipe) -> list[int]:
@@ -194,7 +200,8 @@ def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
     Raises ValueError for another recipe or a damaged file.
     """
     try:
-        saved = torch.load(path, weights_only=True)
+        where = learner.heads.vocab.device
+        saved = torch.load(path, map_location=where, weights_only=True)
         kept = saved["recipe"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise ValueError(f"{path} cannot be read; delete it to start from the beginning") from None
@@ -214,6 +221,7 @@ def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: i
     # Refuse what does not fit before anything is written.
     model_parts(lm), lengths_for(lm, recipe)
     work, began = out / "work", time.perf_counter()
+    check_same_run(lm, books, recipe, work)
     columns = [TextColumn("{task.description}"), *Progress.get_default_columns()[1:3]]
     with catch_interrupt() as asked, Progress(*columns, TimeRemainingColumn()) as bar:
         writing = bar.add_task("texts", total=None)
@@ -239,6 +247,21 @@ def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: i
     export(lm, learner, held_out, recipe, history, len(examples), books, out)
     print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
     return True
+
+
+def check_same_run(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, work: Path) -> None:
+    """Note what a run is of; raises ValueError where another one has begun in this folder."""
+    texts = {"tokens", "new_tokens", "book_share", "count", "seed"}  # what decides the texts
+    kept = {k: v for k, v in dataclasses.asdict(recipe).items() if k in texts}
+    numbers = [book.number for book in books]
+    ours = {**kept, "model": lm.model_id, "probe": probe(lm).tolist(), "books": numbers}
+    note = work / "run.json"
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != ours:
+        raise ValueError(
+            f"--out must be a folder of the same model, corpus and recipe, got {work.parent.name}"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(ours), encoding="utf-8")
 
 
 def start_or_resume(
@@ -270,7 +293,8 @@ def held_out_examples(
 def held_out_prompts(lm: LM, books: Sequence[Book], seed: int, count: int = 12) -> list[str]:
     """Prompts to time trees on, of books not trained on or the model's own."""
     unseen = [book for book in books if book.held_out]
-    return [decode(lm, row) for row in prompts_from(lm, unseen, count, 16, seed + 99)]
+    texts = [decode(lm, row) for row in prompts_from(lm, unseen, 4 * count, 16, seed + 99)]
+    return [text for text in texts if text.strip()][:count]
 
 
 def export(
