@@ -10,7 +10,7 @@ import ipywidgets as w
 
 from medusa_lib.demo import PROMPT
 from medusa_lib.four_words import START, TARGET, WORDS, draft_logits
-from medusa_lib.loops import start_ids
+from medusa_lib.loops import OnLoop, start_ids
 from medusa_lib.model import LM
 from medusa_lib.plots import plot_acceptance, plot_overlap
 from medusa_lib.records import Generation, LoopRecord
@@ -109,7 +109,35 @@ class DraftersPanel(RunsAgain, Panel):
         return f'{plot}<p class="says">{html.escape(words)}</p>'
 
 
-class OnePassPanel(Panel):
+class StepsThroughRun:
+    """What panels share that show one loop of a run: a thread, and a slider for the loop.
+
+    They have `worker`, `result` and `loop`, a `write(on_loop)` that runs, and a `picture()`.
+    """
+
+    def update(self) -> None:
+        """Run again on a thread; a newer value overtakes."""
+        self.worker.start(self.run)
+
+    def run(self, stop: threading.Event) -> None:
+        """One whole run at the controls' values, then its loop drawn."""
+        self.redraw(lambda: self.new_picture(stop))
+
+    def new_picture(self, stop: threading.Event) -> str:
+        """Run, then HTML. Raises StoppedError if it was overtaken."""
+        run = self.write(lambda _record: not stop.is_set())
+        if stop.is_set():
+            raise StoppedError("")
+        self.result = run
+        self.loop.max = len(run.loops) - 1  # a slider beyond it moves back
+        return self.picture()
+
+    def step(self) -> None:
+        """Show another loop of the same run: no model pass, and a message stays."""
+        self.view.value = self.picture()
+
+
+class OnePassPanel(StepsThroughRun, Panel):
     """BEYOND1: a run loop by loop: what one pass read, its mask, what was kept and cut."""
 
     def __init__(
@@ -140,33 +168,16 @@ class OnePassPanel(Panel):
         at = min(self.loop.value, len(self.result.loops) - 1)
         return pass_view(self.lm, self.result, at)
 
-    def update(self) -> None:
-        """Run again on a thread; a newer value overtakes."""
-        self.worker.start(self.run)
-
-    def run(self, stop: threading.Event) -> None:
-        """One whole run at the controls' values, then its loop drawn."""
-        self.redraw(lambda: self.new_picture(stop))
-
-    def new_picture(self, stop: threading.Event) -> str:
-        """Run, then HTML. Raises StoppedError if it was overtaken."""
-        run = speculate(
+    def write(self, on_loop: OnLoop) -> Generation:
+        """A run at the controls' values."""
+        return speculate(
             self.lm,
             self.prompt.value,
             self.drafter.value,
             self.max_new_tokens,
             self.span.value,
-            on_loop=lambda _record: not stop.is_set(),
+            on_loop=on_loop,
         )
-        if stop.is_set():
-            raise StoppedError("")
-        self.result = run
-        self.loop.max = len(run.loops) - 1  # a slider beyond it moves back
-        return self.picture()
-
-    def step(self) -> None:
-        """Show another loop of the same run: no model pass, and a message stays."""
-        self.view.value = self.picture()
 
     def picture(self) -> str:
         """HTML: the loop in one line, then its pass."""

@@ -12,7 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from medusa_lib.checks import check_int
-from medusa_lib.drafters import Drafter
+from medusa_lib.drafters import Drafter, check_needs_no_pass
 from medusa_lib.medusa_heads import HeadsDrafter, MedusaHeads
 from medusa_lib.model import LM, make_lm
 from medusa_lib.one_pass import State, one_pass, roll_back
@@ -62,6 +62,7 @@ def draft_costs(
     plain, state = State.start(lm, run.prompt_ids), State.start(lm, run.prompt_ids)
     one_pass(plain, [])
     for drafter in drafters.values():
+        check_needs_no_pass(drafter)
         drafter.propose(state, span)  # the first reading of the prompt is no draft step
     passes: list[float] = []
     steps: dict[str, list[float]] = {name: [] for name in drafters}

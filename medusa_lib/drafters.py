@@ -30,7 +30,8 @@ class Drafter(Protocol):
 
     It may also have `observe(state, logits, accepted)`, called after each verification with
     the logits `[accepted + 1, V]` of what was kept (and `state.hidden` in the same rows), and
-    an attribute `span`, used where none is asked for.
+    an attribute `span`, used where none is asked for. `needs_hidden` True: it drafts from
+    `state.hidden` and is silent without.
     """
 
     def propose(self, state: State, span: int) -> Branch:
@@ -204,6 +205,13 @@ def path_rows(branch: list[int], tokens: list[int], parents: Parents) -> int:
     """The row of a pass over a tree that says what follows `branch`: 0 for an empty one."""
     path, _ = follow(lambda path: ([*branch, -1])[len(path)], tokens, parents)
     return path[-1] + 1 if path else 0
+
+
+def check_needs_no_pass(drafter: Drafter) -> None:
+    """Raises ValueError for a drafter that is silent where the model itself does not run."""
+    if getattr(drafter, "needs_hidden", False):
+        kind = type(drafter).__name__
+        raise ValueError(f"drafter must be one that needs no hidden numbers here, got {kind}")
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -27,7 +26,7 @@ from medusa_lib.heads_training import (
     top_accuracy,
     train_steps,
 )
-from medusa_lib.medusa_heads import HEADS_FOLDERS, HeadsShape, MedusaHeads
+from medusa_lib.medusa_heads import HeadsShape, MedusaHeads, heads_folder
 from medusa_lib.model import LM
 from medusa_lib.speculative import speculate
 
@@ -117,5 +116,4 @@ def greedy_examples(lm: LM, prompts: Sequence[str], new_tokens: int, count: int)
 
 def shipped_figures(lm: LM) -> dict:
     """What was measured on the shipped heads of `lm` when they were made: its `figures.json`."""
-    folder = Path(__file__).parent / "pretrained" / HEADS_FOLDERS[lm.model_id]
-    return json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    return json.loads((heads_folder(lm) / "figures.json").read_text(encoding="utf-8"))

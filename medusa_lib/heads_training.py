@@ -211,6 +211,13 @@ def make_heads(lm: LM, shape: HeadsShape, examples: Examples, training: Training
     return Learner(heads, torch.optim.AdamW(groups, lr=training.lr, weight_decay=0.0))
 
 
+def set_rates(learner: Learner, training: Training) -> None:
+    """How far the next step goes: warm-up over up to 50 steps, then less and less, to zero."""
+    warm = min(1.0, (learner.step + 1) / max(1, min(50, training.steps // 4)))
+    for group, most in zip(learner.optimizer.param_groups, (1, 1 / 3), strict=True):
+        group["lr"] = training.lr * most * warm * (1 - learner.step / training.steps)
+
+
 def train_steps(
     learner: Learner, examples: Examples, training: Training, vocab_size: int
 ) -> Iterator[tuple[int, float]]:
@@ -222,11 +229,9 @@ def train_steps(
     places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)
     count = heads.shape.count
     while learner.step < training.steps:
+        set_rates(learner, training)
         rng = random.Random(training.seed * 1_000_003 + learner.step)
         chosen = torch.tensor([rng.randrange(len(examples)) for _ in range(training.batch)])
-        warm = min(1.0, (learner.step + 1) / max(1, min(50, training.steps // 4)))
-        for group, most in zip(learner.optimizer.param_groups, (1, 1 / 3), strict=True):
-            group["lr"] = training.lr * most * warm * (1 - learner.step / training.steps)
         hidden = examples.hidden[chosen].float().to(device)
         scores = heads(hidden, examples.tokens[chosen, :count].to(device))
         loss = heads_loss(scores, places[chosen, :count].to(device))

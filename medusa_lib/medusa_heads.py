@@ -30,6 +30,7 @@ from medusa_lib.tree_attention import Node, Parents, parents_of
 
 KINDS = ("medusa", "hydra")
 HEADS_FILE, SETTINGS_FILE = "heads.safetensors", "heads.json"
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
 HEADS_FOLDERS = {"bookworm": "bookworm_heads"}  # shipped model → its shipped heads
 
 
@@ -198,47 +199,51 @@ def save_heads(heads: MedusaHeads, lm: LM, nodes: Sequence[Node], folder: Path) 
     (folder / SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
 
+def heads_folder(lm: LM) -> Path:
+    """Where the shipped heads for `lm` are. Raises HeadsError if it has none."""
+    if lm.model_id not in HEADS_FOLDERS:
+        raise HeadsError(
+            f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; "
+            "python -m medusa_lib.pretrained.train_heads trains heads for another model"
+        )
+    return Path(__file__).parent / "pretrained" / HEADS_FOLDERS[lm.model_id]
+
+
 def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, list[Node]]:
     """Heads for `lm` and the tree that suits them; folder None: the shipped ones.
 
     Raises HeadsError if there are none, or they were trained for another model.
     """
     ours = probe(lm)  # refuses a model of another family
-    if folder is None:
-        if lm.model_id not in HEADS_FOLDERS:
-            raise HeadsError(
-                f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; "
-                "python -m medusa_lib.pretrained.train_heads trains heads for another model"
-            )
-        folder = Path(__file__).parent / "pretrained" / HEADS_FOLDERS[lm.model_id]
-    folder = Path(folder)
+    folder = heads_folder(lm) if folder is None else Path(folder)
     try:
         tensors = load_file(folder / HEADS_FILE)
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        shape = HeadsShape(**settings["shape"])
-        nodes = [tuple(node) for node in settings["tree"]]
-        trees = {int(n): [tuple(node) for node in tree] for n, tree in settings["trees"].items()}
-        theirs = tensors.pop("probe")
-        vocab = tensors.pop("vocab").long()
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = "a file is missing" if isinstance(error, OSError) else repr(error)[:120]
+        theirs, vocab = tensors.pop("probe"), tensors.pop("vocab").long()
+        check_same_model(theirs, ours, folder.name, lm.model_id)
+        heads = new_heads(lm, HeadsShape(**settings["shape"]), vocab)
+        heads.load_state_dict({**{k: v.float() for k, v in tensors.items()}, "vocab": vocab})
+        heads.trees = {int(n): list(map(tuple, tree)) for n, tree in settings["trees"].items()}
+        nodes = list(map(tuple, settings["tree"]))
+        for tree in (nodes, *heads.trees.values()):
+            check_nodes(tree, heads.shape)
+        return heads.eval(), nodes
+    except HeadsError:
+        raise
+    except (OSError, SafetensorError, *BROKEN) as error:
+        lines = "a file is missing" if isinstance(error, OSError) else str(error) or repr(error)
         raise HeadsError(
-            f"heads must be a folder with {HEADS_FILE} and {SETTINGS_FILE}, got {folder.name}: "
-            f"{reason}"
+            f"heads must be a folder with {HEADS_FILE} and {SETTINGS_FILE} that fit, "
+            f"got {folder.name}: {lines.splitlines()[0][:120]}"
         ) from None
+
+
+def check_same_model(theirs: torch.Tensor, ours: torch.Tensor, name: str, model_id: str) -> None:
+    """Raises HeadsError unless two probes are of the same weights, up to half precision."""
     if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0.02, atol=1e-3):
         raise HeadsError(
-            f"heads must be trained for {lm.model_id}, got {folder.name}, those of another model"
+            f"heads must be trained for {model_id}, got {name}, those of another model"
         )
-    try:
-        heads = new_heads(lm, shape, vocab)
-        heads.load_state_dict({**{k: v.float() for k, v in tensors.items()}, "vocab": vocab})
-        check_nodes(nodes, shape)
-    except (RuntimeError, IndexError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise HeadsError(f"heads must have parts that fit, got {folder.name}: {reason}") from None
-    heads.trees = trees
-    return heads.eval(), nodes
 
 
 def check_heads_fit(heads: MedusaHeads, lm: LM) -> None:
@@ -392,6 +397,8 @@ class GrowingDrafter:
     As the trees of EAGLE-2 (Li et al. 2024). Raises ValueError for a depth beyond the heads.
     """
 
+    needs_hidden = True
+
     def __init__(self, heads: MedusaHeads, growth: Growth | None = None) -> None:
         self.heads, self.growth = heads, growth or Growth()
         self.span = self.growth.depth
@@ -418,6 +425,8 @@ class HeadsDrafter:
 
     nodes: the tree; a chain is a tree of one branch. The first loop has nothing to draft from.
     """
+
+    needs_hidden = True
 
     def __init__(self, heads: MedusaHeads, nodes: Sequence[Node]) -> None:
         self.heads = heads

@@ -42,7 +42,10 @@ class LoopRecord:
 
     @property
     def unused(self) -> int:
-        """Drafted tokens that verification never reached."""
+        """Drafted tokens that brought nothing: verification never reached them.
+
+        Of a tree also those siblings that it compared in vain, all but one.
+        """
         return len(self.branch) - self.evaluated
 
     @property

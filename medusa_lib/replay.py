@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from medusa_lib.checks import check_int
-from medusa_lib.drafters import Drafter, common_prefix
+from medusa_lib.drafters import Drafter, check_needs_no_pass, common_prefix
 from medusa_lib.loops import up_to_eos
 from medusa_lib.model import LM
 from medusa_lib.one_pass import Branch, State
@@ -20,7 +20,7 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRec
     At temperature 0 the text is greedy's whatever is drafted, so it can be looked up. For
     drafters that need nothing of the model's own passes. Raises ValueError for one of trees.
     """
-    check_int("span", span, 1)
+    check_int("span", span, 1), check_needs_no_pass(drafter)
     state, loops = State.start(lm, run.prompt_ids), []
     rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
     while rest:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import ipywidgets as w
 
-from medusa_lib.beyond_widgets import most_accepted
+from medusa_lib.beyond_widgets import StepsThroughRun, most_accepted
 from medusa_lib.demo import PROMPT
-from medusa_lib.loops import start_ids
+from medusa_lib.loops import OnLoop, start_ids
 from medusa_lib.medusa_heads import MedusaHeads
 from medusa_lib.model import LM
 from medusa_lib.records import Generation
@@ -22,7 +22,6 @@ from medusa_lib.widgets import (
     LABEL_STYLE,
     NARROW,
     Panel,
-    StoppedError,
     Worker,
     observe,
     temperature_slider,
@@ -40,7 +39,7 @@ def count_slider(name: str, value: int, low: int, high: int) -> w.IntSlider:
     )
 
 
-class TreePanel(Panel):
+class TreePanel(StepsThroughRun, Panel):
     """BEYOND5: heads, nodes and temperature over one loop's tree, its mask and the run's τ."""
 
     def __init__(
@@ -79,34 +78,17 @@ class TreePanel(Panel):
         """The loop at the slider's value, counted from 0."""
         return tree_view(self.lm, self.result, min(self.loop.value, len(self.result.loops) - 1))
 
-    def update(self) -> None:
-        """Run again on a thread; a newer value overtakes."""
-        self.worker.start(self.run)
-
-    def run(self, stop: threading.Event) -> None:
-        """One whole run at the controls' values, then its loop drawn."""
-        self.redraw(lambda: self.new_picture(stop))
-
-    def new_picture(self, stop: threading.Event) -> str:
-        """Run, then HTML. Raises StoppedError if it was overtaken."""
-        run = speculate(
+    def write(self, on_loop: OnLoop) -> Generation:
+        """A run at the controls' values."""
+        return speculate(
             self.lm,
             self.prompt.value,
             grown_drafter(self.heads, self.chance, self.nodes.value, self.depth.value),
             self.max_new_tokens,
             temperature=self.temperature.value,
             seed=self.seed,
-            on_loop=lambda _record: not stop.is_set(),
+            on_loop=on_loop,
         )
-        if stop.is_set():
-            raise StoppedError("")
-        self.result = run
-        self.loop.max = len(run.loops) - 1  # a slider beyond it moves back
-        return self.picture()
-
-    def step(self) -> None:
-        """Show another loop of the same run: no model pass, and a message stays."""
-        self.view.value = self.picture()
 
     def picture(self) -> str:
         """HTML: the loop and the run in one line, then the tree and its mask."""
