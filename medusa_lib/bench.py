@@ -39,6 +39,7 @@ PLAIN_SAMPLING = "plain sampling"
 BRANCHES, TREE = "self-drafted branches, tree", "Medusa tree"
 LARGE = 16  # nodes of a tree for which the project has a goal of its own
 LARGE_TREE = f"Medusa tree, {LARGE} nodes"
+HEADS_AND_NGRAM = "n-gram of 5, else Medusa tree"
 TEMPERATURE = 0.8  # of the table of sampling
 ROUNDS = 5
 WIDTH = 110  # letters; the tables need as many, also where the output goes to a file
@@ -137,6 +138,7 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
     if heads_fit(lm) and trees:
         heads, _ = lm.heads
         rows[TREE] = ours("heads_tree")
+        rows[HEADS_AND_NGRAM] = ours("heads_ngram")
         rows[LARGE_TREE] = ours(HeadsDrafter(heads, heads.trees[LARGE]))
     return rows
 
@@ -292,7 +294,7 @@ def goals(result: dict) -> list[dict]:
         best = max(speeds.get(name, 0) for name in ([names] if isinstance(names, str) else names))
         return best / speeds[other] if best and speeds.get(other) else None
 
-    plain, trees = "not_looping", (BRANCHES, TREE, LARGE_TREE)
+    plain, trees = "not_looping", (BRANCHES, TREE, HEADS_AND_NGRAM, LARGE_TREE)
     lookup, assisted = "transformers prompt lookup", "transformers assisted"
     listed = [
         ("cached greedy ÷ generate", of(plain, GREEDY, GENERATE), ">=", 1.5),

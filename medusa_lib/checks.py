@@ -10,6 +10,8 @@ import torch
 
 def check_int(name: str, value: object, low: int) -> int:
     """`value` as an int >= low. Raises ValueError naming the parameter, its range and the value."""
+    if type(value) is int and value >= low:
+        return value
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise ValueError(f"{name} must be an int >= {low}, got {value!r}")
     return int(value)

@@ -44,19 +44,21 @@ class NgramDrafter:
     Looks for the latest earlier place where the last `longest` tokens stood, then fewer, and
     copies from there; at the end of the text it begins again. Costs no forward pass. After
     prompt lookup decoding, Saxena 2023, which takes the earliest place and ends there.
+    shortest: fewer tokens are no reason to bet.
     """
 
     span = 7
 
-    def __init__(self, longest: int = 3) -> None:
-        self.longest = check_int("longest", longest, 1)
+    def __init__(self, longest: int = 3, shortest: int = 1) -> None:
+        self.longest = check_int("longest", longest, check_int("shortest", shortest, 1))
+        self.shortest = shortest
         self.ids: list[int] = []
         self.places: dict[tuple[int, ...], int] = {}  # n-gram → where it last ended
 
     def propose(self, state: State, span: int) -> Branch:
         """What followed the last n-gram when it stood there before; empty if it never did."""
         self.read(state.ids)
-        for n in range(min(self.longest, len(self.ids)), 0, -1):
+        for n in range(min(self.longest, len(self.ids)), self.shortest - 1, -1):
             end = self.places.get(tuple(self.ids[-n:]))
             if end is not None:
                 copied = itertools.cycle(self.ids[end:])  # past the end of the text, again
@@ -68,7 +70,7 @@ class NgramDrafter:
         if ids[: len(self.ids)] != self.ids:
             self.ids, self.places = [], {}  # another text
         for end in range(max(1, len(self.ids)), len(ids)):
-            for n in range(1, min(self.longest, end) + 1):
+            for n in range(self.shortest, min(self.longest, end) + 1):
                 self.places[tuple(ids[end - n : end])] = end
         self.ids = list(ids)
 
@@ -201,6 +203,43 @@ class BranchesDrafter:
         return Branch(tokens, passes=passes, parents=parents)
 
 
+class FirstOf:
+    """Bets with the first of some drafters that has something to say.
+
+    Such as a long n-gram, which costs nothing and is rarely wrong, before heads. Raises
+    ValueError for none, or for something that cannot propose.
+    """
+
+    def __init__(self, *drafters: Drafter) -> None:
+        if not drafters or not all(callable(getattr(d, "propose", None)) for d in drafters):
+            kinds = ", ".join(type(drafter).__name__ for drafter in drafters) or "none"
+            raise ValueError(f"drafters must be at least one, each with propose(), got {kinds}")
+        self.drafters = drafters
+        self.spans = [getattr(drafter, "span", 4) for drafter in drafters]
+        self.span = max(self.spans)
+        self.needs_hidden = any(getattr(drafter, "needs_hidden", False) for drafter in drafters)
+
+    def check_fits(self, lm: LM) -> None:
+        """Raises ValueError if one of the drafters does not fit the model."""
+        for drafter in self.drafters:
+            if hasattr(drafter, "check_fits"):
+                drafter.check_fits(lm)
+
+    def propose(self, state: State, span: int) -> Branch:
+        """The first branch that is not empty, each drafter asked for its own span at most."""
+        for drafter, most in zip(self.drafters, self.spans, strict=True):
+            branch = drafter.propose(state, min(span, most))
+            if branch.tokens:
+                return branch
+        return Branch()
+
+    def observe(self, state: State, logits: torch.Tensor, accepted: int) -> None:
+        """What a verification kept, passed on to all that want to know."""
+        for drafter in self.drafters:
+            if hasattr(drafter, "observe"):
+                drafter.observe(state, logits, accepted)
+
+
 def path_rows(branch: list[int], tokens: list[int], parents: Parents) -> int:
     """The row of a pass over a tree that says what follows `branch`: 0 for an empty one."""
     path, _ = follow(lambda path: ([*branch, -1])[len(path)], tokens, parents)
@@ -269,6 +308,14 @@ def draft_model(
     return drafter
 
 
+def ngram_or_heads(lm: LM) -> FirstOf:
+    """Where the last five tokens stood before, what followed them; else a tree of heads.
+
+    Raises HeadsError if no shipped heads fit `lm`.
+    """
+    return FirstOf(NgramDrafter(longest=5, shortest=5), tree_drafter(lm))
+
+
 DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "self": ModelDrafter,
     "ngram": lambda lm, temperature, top_p, generator: NgramDrafter(),
@@ -276,6 +323,7 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
     "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
     "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
+    "heads_ngram": lambda lm, temperature, top_p, generator: ngram_or_heads(lm),
 }
 
 

@@ -14,7 +14,34 @@ ROOM = 64  # tokens; the first room of a layer, doubled whenever it is full
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer of keys and values `[1, heads, tokens, head_dim]`: a view of a larger tensor."""
+    """One layer of keys and values `[1, heads, tokens, head_dim]`, the beginnings of two rooms.
+
+    rooms: tensors with space for more tokens. lengths: how many tokens of each are held.
+    """
+
+    def __init__(self) -> None:
+        self.rooms: list[torch.Tensor | None] = [None, None]
+        self.lengths = [0, 0]
+        super().__init__()
+
+    def held(self, which: int) -> torch.Tensor | None:
+        """All keys (0) or values (1) held; None before the first."""
+        room = self.rooms[which]
+        return None if room is None else room[..., : self.lengths[which], :]
+
+    def hold(self, which: int, tensor: torch.Tensor | None) -> None:
+        """Hold other keys (0) or values (1): someone chose among them."""
+        self.rooms[which] = tensor
+        self.lengths[which] = 0 if tensor is None else tensor.shape[-2]
+
+    keys = property(lambda self: self.held(0), lambda self, tensor: self.hold(0, tensor))
+    values = property(lambda self: self.held(1), lambda self, tensor: self.hold(1, tensor))
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Begin with no tokens, of the type and on the device of these."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
+        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
@@ -22,18 +49,26 @@ class GrowingLayer(DynamicLayer):
         """Append new keys and values after those held; returns all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.room = (key_states[..., :0, :], value_states[..., :0, :])
-        if self.keys.data_ptr() != self.room[0].data_ptr():
-            self.room = (self.keys, self.values)  # someone chose among the tokens held
-        start = self.get_seq_length()
+        start = self.lengths[0]
         end = start + key_states.shape[-2]
-        if end > self.room[0].shape[-2]:
-            size = max(ROOM, 2 * self.room[0].shape[-2], end)
-            self.room = tuple(larger(old, size, start) for old in self.room)
-        for old, new in zip(self.room, (key_states, value_states), strict=True):
+        size = min(room.shape[-2] for room in self.rooms)
+        if end > size:
+            size = max(ROOM, 2 * size, end)
+            self.rooms = [larger(old, size, start) for old in self.rooms]
+        for old, new in zip(self.rooms, (key_states, value_states), strict=True):
             old[..., start:end, :] = new
-        self.keys, self.values = (tensor[..., :end, :] for tensor in self.room)
+        self.lengths = [end, end]
         return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """How many tokens are held."""
+        return self.lengths[0]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; their number is given as a negative one, or 0."""
+        if tokens_to_remove > 0:
+            super().crop(tokens_to_remove)  # refuses it
+        self.lengths = [max(0, length + tokens_to_remove) for length in self.lengths]
 
 
 def larger(old: torch.Tensor, size: int, keep: int) -> torch.Tensor:

@@ -74,24 +74,31 @@ def write_texts(
     hidden, choices = [], []
     for _ in range(new_tokens + 1):
         rows = lm.model.base_model(input_ids=fed, past_key_values=cache, use_cache=True)[0]
-        logits = lm.model.get_output_embeddings()(rows).float()
+        logits = lm.model.get_output_embeddings()(rows[:, -1]).float().cpu()
+        following = logits.argmax(dim=-1, keepdim=True)
         hidden.append(rows.half().cpu())
-        choices.append(logits.argmax(dim=-1).cpu())
-        following = choices[-1][:, -1:]
+        choices.append(torch.cat([choices_of(lm, rows[:, :-1]), following], dim=1))
         if temperature:
-            probs = torch.softmax(logits[:, -1].cpu() / temperature, dim=-1)
+            probs = torch.softmax(logits / temperature, dim=-1)
             following = torch.multinomial(probs, 1, generator=generator)
         ids, fed = torch.cat([ids, following], dim=1), following.to(lm.device)
     return Texts(ids[:, :-1], torch.cat(hidden, 1), torch.cat(choices, 1), prompts.shape[1])
+
+
+def choices_of(lm: LM, rows: torch.Tensor) -> torch.Tensor:
+    """The model's most probable next token at each place: hidden `[n, T, width]` → ids `[n, T]`.
+
+    Some rows at a time: logits of all at once take much memory.
+    """
+    output, some = lm.model.get_output_embeddings(), max(1, 1024 // max(1, rows.shape[1]))
+    return torch.cat([output(part).argmax(dim=-1).cpu() for part in rows.split(some)])
 
 
 @torch.inference_mode()
 def read_texts(lm: LM, ids: torch.Tensor) -> Texts:
     """What the model has and chooses at each place of given texts `[n, T]`, such as books."""
     rows = lm.model.base_model(input_ids=ids.to(lm.device), use_cache=False)[0]
-    output = lm.model.get_output_embeddings()
-    choices = torch.cat([output(part).argmax(dim=-1).cpu() for part in rows.split(8)])
-    return Texts(ids, rows.half().cpu(), choices, 1)
+    return Texts(ids, rows.half().cpu(), choices_of(lm, rows), 1)
 
 
 def openings(lm: LM, count: int, length: int, generator: torch.Generator) -> torch.Tensor:
@@ -200,10 +207,11 @@ def make_heads(lm: LM, shape: HeadsShape, examples: Examples, training: Training
 
     AdamW for all of it, a third of the learning rate for everything but the blocks' matrices.
     """
-    torch.manual_seed(training.seed)
     vocab = frequent(examples.labels, shape.words, lm.vocab_size)
     shape = HeadsShape(**{**vars(shape), "words": len(vocab)})
-    heads = new_heads(lm, shape, vocab)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        heads = new_heads(lm, shape, vocab)
     named = list(heads.named_parameters())
     inner = [p for name, p in named if p.ndim == 2 and not name.startswith("out")]
     rest = [p for name, p in named if p.ndim < 2 or name.startswith("out")]

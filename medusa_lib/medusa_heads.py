@@ -8,7 +8,6 @@ also sees the token drafted before. Both begin as the model's own output layer.
 from __future__ import annotations
 
 import heapq
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class MedusaHeads(nn.Module):
             self.down = nn.Linear(shape.inner, shape.width)
         self.twins: dict[object, nn.Module] = {}  # see lean; not part of the heads' weights
         self.listed: list[int] | None = None
-        self.table: torch.Tensor | None = None  # a lean twin's: what `up` makes of each token
+        self.quick: QuickStep | None = None  # a lean twin's way of Hydra's step
         # A block that adds nothing: the head is then the model's own output layer.
         for layer in self.blocks if shape.kind == "medusa" else [self.down]:
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
@@ -99,9 +98,8 @@ class MedusaHeads(nn.Module):
         """
         if self.shape.kind == "medusa":
             return hidden + F.silu(self.blocks[head](hidden))
-        if self.table is not None:
-            inner = self.up(before).add_(self.table[tokens])
-            return self.down(F.silu(inner, inplace=True)).add_(before)
+        if self.quick is not None:
+            return self.quick(before, tokens)
         seen = torch.cat([before, self.embedding[tokens].view(len(before), -1)], dim=-1)
         return before + self.down(F.silu(self.up(seen)))
 
@@ -134,16 +132,27 @@ class MedusaHeads(nn.Module):
         return self.out(torch.stack(said, dim=1))
 
 
+class QuickStep:
+    """Hydra's block for a few rows: what a token adds is looked up, sums are part of products."""
+
+    def __init__(self, heads: MedusaHeads) -> None:
+        width, up, down = heads.shape.width, heads.up, heads.down
+        self.table = heads.embedding @ up.weight[:, width:].t() + up.bias
+        self.up, self.down = up.weight[:, :width].t().contiguous(), down.weight.t().contiguous()
+        self.bias = down.bias.clone()
+
+    def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
+        """What the head before said from `[n, width]`, and ids → what this head says from."""
+        inner = torch.addmm(self.table[tokens], before, self.up)
+        return torch.addmm(before, F.silu(inner, inplace=True), self.down).add_(self.bias)
+
+
 @torch.no_grad()
 def lean_twin(heads: MedusaHeads) -> MedusaHeads:
-    """The same heads, faster: what a token adds in Hydra's block is looked up, not computed."""
+    """The same heads, faster for a few rows."""
     twin = lean_layers(heads)
     if heads.shape.kind == "hydra":
-        width, weight = heads.shape.width, heads.up.weight
-        twin.table = heads.embedding @ weight[:, width:].t() + heads.up.bias
-        half = nn.Linear(width, heads.shape.inner, bias=False)
-        half.weight = nn.Parameter(weight[:, :width].contiguous(), requires_grad=False)
-        twin.up = lean_layers(nn.Sequential(half))[0]
+        twin.quick = QuickStep(heads)
     return twin
 
 
@@ -333,33 +342,42 @@ def draft_best_first(
     probabilities on the way to it.
     """
     hidden = hidden[None].float()
-    tokens, parents, waiting, order = [], [], [], itertools.count()
+    waiting, taken = [], {}  # the likeliest first; node → token
 
-    def guess(place: int, token: int, chance: float, before: torch.Tensor, far: int) -> None:
-        before = heads.step(far, hidden, before, token)
-        for rank, share in best_shares(heads.out(before)[0].cpu().numpy(), growth.ranks):
-            if chance * share >= growth.least:
-                told = (place, heads.words[rank], before, far + 1)
-                heapq.heappush(waiting, (-chance * share, next(order), *told))
+    def guess(node: Node, token: int, chance: float, before: torch.Tensor) -> None:
+        before = heads.step(len(node), hidden, before, token)
+        scores = heads.out(before)[0].cpu().numpy()
+        best = best_shares(scores, growth.ranks, chance, growth.least)
+        for rank, (word, share) in enumerate(best):
+            heapq.heappush(waiting, (-share, (*node, rank), heads.words[word], before))
 
-    guess(-1, token, 1.0, hidden, 0)
-    while waiting and len(tokens) < growth.most:
-        chance, _, parent, token, before, far = heapq.heappop(waiting)
-        tokens.append(token)
-        parents.append(parent)
-        if far < depth and -chance >= growth.least_open and len(tokens) < growth.most:
-            guess(len(tokens) - 1, token, -chance, before, far)
-    return tokens, tuple(parents)
+    guess((), token, 1.0, hidden)
+    while waiting and len(taken) < growth.most:
+        share, node, token, before = heapq.heappop(waiting)
+        taken[node] = token
+        if len(node) < depth and -share >= growth.least_open and len(taken) < growth.most:
+            guess(node, token, -share, before)
+    nodes = sorted(taken)  # the way of the best guesses first: see check_nodes
+    return [taken[node] for node in nodes], parents_of(nodes)
 
 
-def best_shares(scores: np.ndarray, ranks: int) -> list[tuple[int, float]]:
-    """The `ranks` highest of some scores → (place, softmax probability), highest first."""
+def best_shares(
+    scores: np.ndarray, ranks: int, chance: float = 1.0, least: float = 0.0
+) -> list[tuple[int, float]]:
+    """The highest of some scores → (place, softmax probability × chance), highest first.
+
+    At most `ranks` of them, and none below `least`.
+    """
     shares = np.exp(scores - scores.max())
-    total, found = shares.sum(), []
-    for _ in range(min(ranks, len(shares))):
-        place = shares.argmax()
-        found.append((place, float(shares[place] / total)))
-        shares[place] = 0
+    part, left, found = chance / float(shares.sum()), chance, []
+    # Where the first leaves too little for a second, none is looked for.
+    while len(found) < min(ranks, len(shares)) and left >= least:
+        place = int(shares.argmax())
+        share = part * float(shares[place])
+        if share < least:
+            break
+        found.append((place, share))
+        shares[place], left = -1.0, left - share
     return found
 
 
@@ -391,60 +409,80 @@ class Growth:
         check_share("least", self.least), check_share("least_open", self.least_open)
 
 
-class GrowingDrafter:
+class FromHidden:
+    """What the two drafters share: they draft from the hidden numbers that a pass has left."""
+
+    needs_hidden = True
+
+    def __init__(self, heads: MedusaHeads) -> None:
+        self.heads = heads
+        self.lean: MedusaHeads | None = None
+
+    def check_fits(self, lm: LM) -> None:
+        """Raises HeadsError for heads of another model. Every run begins with it."""
+        check_heads_fit(self.heads, lm)
+        self.lean = None  # the heads may have learned since the last run
+
+    def told(self, state: State) -> tuple[MedusaHeads, torch.Tensor, int] | None:
+        """(heads, hidden numbers `[width]`, the id chosen from them); None in the first loop."""
+        if state.hidden is None:
+            return None
+        if self.lean is None:
+            self.lean = self.heads.lean
+        return self.lean, state.hidden[-1], state.ids[-1]
+
+
+class GrowingDrafter(FromHidden):
     """Bets with heads: a tree that grows where they are sure, another one in each loop.
 
     As the trees of EAGLE-2 (Li et al. 2024). Raises ValueError for a depth beyond the heads.
     """
 
-    needs_hidden = True
-
     def __init__(self, heads: MedusaHeads, growth: Growth | None = None) -> None:
-        self.heads, self.growth = heads, growth or Growth()
+        super().__init__(heads)
+        self.growth = growth or Growth()
         self.span = self.growth.depth
         if heads.shape.kind == "medusa" and self.span > heads.shape.count:
             raise ValueError(f"depth must be <= {heads.shape.count} heads, got {self.span}")
 
     def check_fits(self, lm: LM) -> None:
         """Raises ValueError for a model that the heads are not for, or that takes no trees."""
-        check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
+        super().check_fits(lm)
+        check_tree_fits(State.start(lm, []))
 
     def propose(self, state: State, span: int) -> Branch:
         """A tree of depth <= span, from the hidden numbers of the last pass."""
-        if state.hidden is None:
+        told = self.told(state)
+        if told is None:
             return Branch()
-        told = self.heads.lean, state.hidden[-1], state.ids[-1]
         tokens, parents = draft_best_first(*told, self.growth, min(span, self.span))
         if parents == tuple(range(-1, len(tokens) - 1)):
             return Branch(tokens)
         return Branch(tokens, parents=parents)
 
 
-class HeadsDrafter:
+class HeadsDrafter(FromHidden):
     """Bets with heads: a tree of their guesses, or a chain of the best guess of each.
 
     nodes: the tree; a chain is a tree of one branch. The first loop has nothing to draft from.
     """
 
-    needs_hidden = True
-
     def __init__(self, heads: MedusaHeads, nodes: Sequence[Node]) -> None:
-        self.heads = heads
+        super().__init__(heads)
         self.nodes = check_nodes(nodes, heads.shape)
         self.span = max(map(len, self.nodes))
 
     def check_fits(self, lm: LM) -> None:
         """Raises ValueError for a model that the heads are not for, or that takes no tree."""
-        check_heads_fit(self.heads, lm)
+        super().check_fits(lm)
         if self.nodes[-1] != (0,) * len(self.nodes):
             check_tree_fits(State.start(lm, []))
 
     def propose(self, state: State, span: int) -> Branch:
         """A token for each node of depth <= span, from the hidden numbers of the last pass."""
-        nodes = self.up_to(span)
-        if state.hidden is None or not nodes:
+        nodes, told = self.up_to(span), self.told(state)
+        if told is None or not nodes:
             return Branch()
-        told = self.heads.lean, state.hidden[-1], state.ids[-1]
         if nodes[-1] == (0,) * len(nodes):  # the best guesses only
             return Branch(draft_chain(*told, len(nodes)))
         return Branch(draft_tree(*told, nodes), parents=parents_of(nodes))

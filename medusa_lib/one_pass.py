@@ -7,10 +7,10 @@ already computed one token more, the bonus.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -76,17 +76,18 @@ def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None
     seen, device = state.seen, state.lm.device
     fed = [*state.ids[seen:], *branch]
     if parents is None:
-        mask, positions = causal_mask(state, len(fed)), torch.arange(len(fed), device=device)
+        mask = causal_mask(state, len(fed))
+        positions = torch.arange(seen, seen + len(fed), device=device)
     else:
         check_tree_fits(state)
         before = len(fed) - len(branch)
-        mask, positions = tree_rows(parents, before, state.lm.model.dtype, device)
-        mask = tree_mask(mask, seen)
+        mask, offsets = tree_rows(parents, before, mask_type(state), device)
+        mask, positions = tree_mask(mask, seen), offsets + seen
     logits, state.hidden = run_model(
         state.lm.lean,
         len(branch) + 1,
         input_ids=torch.tensor([fed], device=device),
-        position_ids=(positions + seen)[None],
+        position_ids=positions[None],
         attention_mask=mask,
         past_key_values=state.cache,
         use_cache=True,
@@ -101,7 +102,7 @@ def run_model(
     if model.config.model_type not in FAMILIES:
         return model(**fed, logits_to_keep=rows).logits[0], None
     hidden = model.base_model(**fed).last_hidden_state[0, -rows:]
-    return model.get_output_embeddings()(hidden), hidden
+    return model.lm_head(hidden), hidden
 
 
 def causal_mask(state: State, count: int) -> torch.Tensor | None:
@@ -111,10 +112,15 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
     after it. None where the model makes the same mask itself: one token, an empty cache, or
     attention of a special kind. Making it here is faster, once a pass and not by rules.
     """
-    seen, model = state.seen, state.lm.model
+    seen = state.seen
     if count == 1 or seen == 0 or not takes_masks(state):
         return None
-    return tree_mask(tree_rows((), count, model.dtype, state.lm.device)[0], seen)
+    return tree_mask(tree_rows((), count, mask_type(state), state.lm.device)[0], seen)
+
+
+def mask_type(state: State) -> torch.dtype:
+    """The type of numbers that the model computes with."""
+    return state.lm.model.lm_head.weight.dtype  # asking the model as a whole takes long
 
 
 def takes_masks(state: State) -> bool:
@@ -178,13 +184,13 @@ def best_and_near(logits: torch.Tensor, tie_bound: float) -> tuple[list[int], li
 
     Bound 0: never. Raises ValueError for logits that are not finite.
     """
-    rows = logits.cpu().numpy()  # faster at this than PyTorch
-    best = rows.argmax(axis=1)
-    highest = rows[np.arange(len(rows)), best]
-    if not np.isfinite(highest).all():
+    two = logits.topk(min(2, logits.shape[-1]))
+    values = two.values.tolist()
+    if not all(math.isfinite(row[0]) for row in values):
         raise ValueError("logits must be finite, got NaN or infinity")
-    within = np.count_nonzero(rows >= highest[:, None] - np.float32(tie_bound), axis=1)
-    return best.tolist(), [tie_bound > 0 and count > 1 for count in within.tolist()]
+    if tie_bound == 0 or logits.shape[-1] == 1:
+        return logits.argmax(dim=-1).tolist(), [False] * len(values)
+    return two.indices[:, 0].tolist(), [best - second <= tie_bound for best, second in values]
 
 
 def settle(state: State, path: Sequence[int]) -> int:

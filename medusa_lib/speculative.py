@@ -121,12 +121,13 @@ def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
         return Branch()
     seen, most = state.seen, min(span, room)
     branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
-    roll_back(state, seen)  # whatever the drafter may have fed
+    if state.seen != seen:
+        roll_back(state, seen)  # whatever the drafter has fed
     branch = check_branch(branch, most, state.lm.vocab_size, rules.temperature > 0)
+    if state.lm.eos_id not in branch.tokens and drafted_depth(branch) <= most:
+        return branch
     if branch.parents is None:
         return replace(branch, tokens=up_to_eos(branch.tokens, state.lm.eos_id))
-    if drafted_depth(branch) <= most and state.lm.eos_id not in branch.tokens:
-        return branch
     tokens, parents = prune_tree(branch.tokens, branch.parents, most, state.lm.eos_id)
     return replace(branch, tokens=tokens, parents=parents)
 
@@ -148,7 +149,7 @@ def check_branch(branch: object, most: int, vocab_size: int, drawn: bool) -> Bra
         parents = check_parents(branch.parents, len(tokens))
         return replace(branch, tokens=tokens, probs=None, parents=parents)
     if not drawn or branch.probs is None:
-        return replace(branch, tokens=tokens, probs=None)
+        return Branch(tokens, None, branch.passes)
     probs = branch.probs[: len(tokens)]
     if len(probs) < len(tokens) or any(len(q) != vocab_size for q in probs):
         raise ValueError(

@@ -13,6 +13,8 @@ import torch
 from transformers import DynamicCache
 
 Parents = tuple[int, ...]
+FEW_ROWS = 64  # larger masks are not kept for the next pass
+ROOM = 128  # columns of zeros are kept for a multiple of so many tokens
 
 
 def check_parents(parents: Sequence[int], count: int) -> Parents:
@@ -43,7 +45,6 @@ def path_to(parents: Sequence[int], token: int) -> list[int]:
     return path[::-1]
 
 
-@lru_cache(maxsize=256)
 def tree_looks(parents: Parents, before: int = 1) -> torch.Tensor:
     """Who may look at whom: bool `[before + n, before + n]`, True for yes.
 
@@ -58,15 +59,22 @@ def tree_looks(parents: Parents, before: int = 1) -> torch.Tensor:
     return looks
 
 
-@lru_cache(maxsize=256)
 def tree_rows(
     parents: Parents, before: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is the same in every pass over a tree: (mask, offsets), made once.
+    """What is the same in every pass over a tree: (mask, offsets); small ones are made once.
 
     mask `[before + n, before + n]` is added to the scores: 0 for a token that may be looked at,
     the lowest number for one that may not. offsets `[before + n]`: positions from the first.
     """
+    make = remembered_rows if before + len(parents) <= FEW_ROWS else made_rows
+    return make(parents, before, dtype, device)
+
+
+def made_rows(
+    parents: Parents, before: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mask and the offsets of `tree_rows`."""
     looks = tree_looks(parents, before).to(device)
     mask = torch.zeros(looks.shape, dtype=dtype, device=device)
     mask.masked_fill_(~looks, torch.finfo(dtype).min)
@@ -74,9 +82,23 @@ def tree_rows(
     return mask, torch.tensor(offsets, device=device)
 
 
+remembered_rows = lru_cache(maxsize=256)(made_rows)
+
+
 def tree_mask(mask: torch.Tensor, seen: int) -> torch.Tensor:
     """The mask of a pass `[count, count]` → `[1, 1, count, seen + count]`: all see the cache."""
-    return torch.nn.functional.pad(mask, (seen, 0))[None, None]
+    if len(mask) > FEW_ROWS:
+        return beside_zeros(mask, seen)[None, None]
+    room = ROOM * (seen // ROOM + 1)
+    return remembered_beside_zeros(mask, room)[None, None, :, room - seen :]
+
+
+def beside_zeros(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """A mask `[n, n]` with `count` columns of zeros before it."""
+    return torch.cat([mask.new_zeros(len(mask), count), mask], dim=1)
+
+
+remembered_beside_zeros = lru_cache(maxsize=256)(beside_zeros)
 
 
 def follow(

@@ -11,8 +11,9 @@ import ipywidgets as w
 from medusa_lib.beyond_widgets import StepsThroughRun, most_accepted
 from medusa_lib.demo import PROMPT
 from medusa_lib.loops import OnLoop, start_ids
-from medusa_lib.medusa_heads import MedusaHeads
+from medusa_lib.medusa_heads import MedusaHeads, check_heads_fit
 from medusa_lib.model import LM
+from medusa_lib.one_pass import State, check_tree_fits
 from medusa_lib.records import Generation
 from medusa_lib.speculative import speculate
 from medusa_lib.tree_attention import Node
@@ -56,6 +57,7 @@ class TreePanel(StepsThroughRun, Panel):
         start_ids(lm, prompt)  # refuses a bad prompt at once
         self.lm, self.chance, self.seed = lm, chance, seed
         self.heads = lm.heads[0] if heads is None else heads
+        check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
         self.max_new_tokens, self.worker = max_new_tokens, Worker()
         self.result: Generation | None = None
         self.prompt, most = text_box(prompt), self.heads.shape.count

@@ -85,6 +85,7 @@ MORE_DRAFTER_NAMES = (
     ("branches of the model itself", "branches"),
     ("a chain of heads", "heads_chain"),
     ("a tree of heads", "heads_tree"),
+    ("an n-gram, else a tree", "heads_ngram"),
 )
 
 

@@ -5,6 +5,8 @@ import os
 from types import SimpleNamespace
 
 os.environ.pop("MEDUSA_MODEL", None)  # the shipped model, whatever the shell says
+# Two processes test at once (pyproject.toml). More threads than cores are many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

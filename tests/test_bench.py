@@ -14,6 +14,7 @@ from medusa_lib.bench import (
     BRANCHES,
     GENERATE,
     GREEDY,
+    HEADS_AND_NGRAM,
     LARGE_TREE,
     PROMPTS,
     TREE,
@@ -71,6 +72,7 @@ def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
         "Medusa chain",
         TREE,
         LARGE_TREE,
+        HEADS_AND_NGRAM,
     }
     assert all(row["identical"] == row["prompts"] for row in rows)
 

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medusa_lib import encode, make_generator
+from medusa_lib import encode, make_generator, run_greedy, speculate
 from medusa_lib.drafters import (
     DRAFTERS,
+    FirstOf,
     ModelDrafter,
     NgramDrafter,
     common_prefix,
@@ -208,3 +209,53 @@ def test_a_drafters_observe_is_checked_and_a_class_refused(lm, refuses) -> None:
         make_drafter(odd, lm)
     with refuses("drafter", lm=lm):
         make_drafter(NgramDrafter, lm)
+
+
+class Says:
+    """Proposes these tokens, and remembers the spans it was asked for and what it was told."""
+
+    span = 3
+
+    def __init__(self, *tokens: int) -> None:
+        self.tokens, self.asked, self.told = list(tokens), [], []
+
+    def propose(self, state: State, span: int) -> Branch:
+        self.asked.append(span)
+        return Branch(self.tokens[:span])
+
+    def observe(self, state: State, logits: torch.Tensor, accepted: int) -> None:
+        self.told.append(accepted)
+
+
+def test_the_first_drafter_with_something_to_say_is_taken() -> None:
+    silent, first, second = Says(), Says(4, 5, 6, 7), Says(8)
+    drafter = FirstOf(silent, first, second)
+    assert drafter.propose(state_of([1]), 2).tokens == [4, 5]
+    assert drafter.propose(state_of([1]), 9).tokens == [4, 5, 6], "no more than its own span"
+    assert (silent.asked, first.asked, second.asked) == ([2, 3], [2, 3], [])
+    drafter.observe(state_of([1]), torch.zeros(2, 4), 1)
+    assert silent.told == first.told == second.told == [1], "all may learn from it"
+    assert FirstOf(Says(), Says()).propose(state_of([1]), 2).tokens == []
+    assert not drafter.needs_hidden
+
+
+def test_what_cannot_propose_is_refused(refuses) -> None:
+    for wrong in ([], [3], [Says(1), None]):
+        with refuses("drafters"):
+            FirstOf(*wrong)
+
+
+def test_short_ngrams_are_no_reason_to_bet(refuses) -> None:
+    ids = [1, 2, 3, 9, 1, 2]
+    assert NgramDrafter(3, shortest=2).propose(state_of(ids), 2).tokens == [3, 9]
+    assert NgramDrafter(3, shortest=3).propose(state_of(ids), 2).tokens == []
+    with refuses("longest"):
+        NgramDrafter(2, shortest=3)
+
+
+def test_ngrams_come_before_heads_and_the_text_is_greedys(lm) -> None:
+    prompt = "The drum went boom and boom and boom again. The drum"
+    run = speculate(lm, prompt, "heads_ngram", 40)
+    assert run.new_ids == run_greedy(lm, prompt, 40).new_ids
+    passes = {name: speculate(lm, prompt, name, 40).verify_passes for name in ("ngram", None)}
+    assert run.verify_passes < passes["ngram"] < passes[None]

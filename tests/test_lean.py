@@ -15,6 +15,7 @@ from medusa_lib.lean import (
     MOST_ROWS,
     LeanBlock,
     LeanGelu,
+    LeanGPT2,
     LeanLinear,
     fastest,
     lean_layers,
@@ -186,3 +187,27 @@ def test_the_activation_is_gpt2s_own_for_few_and_many_numbers() -> None:
     for rows in (1, 2, 9, 40):
         x = 4 * torch.randn(rows, 1024)
         assert torch.allclose(LeanGelu()(x), NewGELUActivation()(x), atol=2e-6)
+
+
+def test_a_pass_with_options_is_gpt2s_own(tiny_gpt2) -> None:
+    """The lean body takes plain passes only; a padded batch or hidden states go the usual way."""
+    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
+    assert type(twin.base_model) is LeanGPT2
+    ids, mask = torch.tensor([[0, 0, 2, 3], [4, 5, 6, 7]]), torch.tensor([[0, 0, 1, 1], [1] * 4])
+    with torch.inference_mode():
+        for options in ({"attention_mask": mask}, {"output_hidden_states": True}, {}):
+            said = [each.base_model(input_ids=ids, **options) for each in (twin, model)]
+            assert torch.allclose(said[0][0], said[1][0], atol=1e-4), options
+
+
+def test_many_tokens_on_a_cache_without_a_mask_are_causal(tiny_gpt2) -> None:
+    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
+    said = []
+    with torch.inference_mode():
+        for each in (twin, model):
+            cache = growing_cache(model.config)
+            for places in (torch.arange(3)[None], torch.arange(3, 8)[None]):
+                fed = {"input_ids": places + 2, "position_ids": places, "use_cache": True}
+                said.append(each.base_model(**fed, past_key_values=cache).last_hidden_state)
+    assert torch.allclose(said[0], said[2], atol=1e-4)
+    assert torch.allclose(said[1], said[3], atol=1e-4)

@@ -20,6 +20,7 @@ from medusa_lib.medusa_heads import (
     HeadsDrafter,
     HeadsError,
     HeadsShape,
+    best_shares,
     chain_of,
     check_nodes,
     draft_best_first,
@@ -318,3 +319,23 @@ def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
             drafter.propose(state, 3)
     assert drafter.model.own is None
     assert_same_as_greedy(tiny_gpt2, "abcab", 20, drafter=drafter)
+
+
+def test_best_shares_are_the_likeliest_and_stop_where_too_little_is_left() -> None:
+    scores = torch.tensor([0.5, 3.0, 2.0, -1.0]).numpy()
+    shares = torch.softmax(torch.tensor(scores), -1)
+    assert [place for place, _ in best_shares(scores, 3)] == [1, 2, 0]
+    for place, share in best_shares(scores, 9, chance=0.5):
+        assert share == pytest.approx(0.5 * float(shares[place]))
+    assert best_shares(scores, 4, 1.0, least=0.3) == best_shares(scores, 1)
+    assert best_shares(scores, 4, 0.1, least=0.3) == []
+
+
+def test_heads_that_learned_between_two_runs_draft_anew(tiny_gpt2) -> None:
+    heads = random_heads(tiny_gpt2)
+    drafter = HeadsDrafter(heads, [(0,)])
+    before = [loop.branch for loop in speculate(tiny_gpt2, "abc", drafter, 12).loops]
+    with torch.no_grad():
+        heads.out.weight.neg_()
+    after = [loop.branch for loop in speculate(tiny_gpt2, "abc", drafter, 12).loops]
+    assert before != after

@@ -140,7 +140,7 @@ def test_follows_the_template(path: Path) -> None:
 
 def validate(paths: list[Path], **environment: str) -> subprocess.CompletedProcess:
     """Strict nbval on notebooks in a fresh process, with these environment variables."""
-    arguments = ["-q", "-p", "no:cacheprovider", "-m", "", *map(str, paths)]
+    arguments = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "", *map(str, paths)]
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval", *arguments],
         env={**os.environ, **environment},

@@ -72,8 +72,8 @@ class HeadsRecipe:
     tokens: int = 2_000_000
     new_tokens: int = 64
     book_share: float = 0.15
-    steps: int = 2500
-    batch: int = 1024
+    steps: int = 16_000
+    batch: int = 512
     lr: float = 3e-3
     seed: int = 7
 
