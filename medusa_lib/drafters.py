@@ -313,7 +313,9 @@ def ngram_or_heads(lm: LM) -> FirstOf:
 
     Raises HeadsError if no shipped heads fit `lm`.
     """
-    return FirstOf(NgramDrafter(longest=5, shortest=5), tree_drafter(lm))
+    ngram = NgramDrafter(longest=5, shortest=5)
+    ngram.span = 10  # so long a match is trusted further than a short one
+    return FirstOf(ngram, tree_drafter(lm))
 
 
 DRAFTERS: dict[str, Callable[..., Drafter]] = {
