@@ -24,6 +24,8 @@ from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
 from medusa_lib.tree_attention import Parents, follow, merge_branches
 
+DEFAULT_SPAN = 4  # of a drafter that names none
+
 
 class Drafter(Protocol):
     """Anything that can bet on the next tokens of a state.
@@ -206,8 +208,8 @@ class BranchesDrafter:
 class FirstOf:
     """Bets with the first of some drafters that has something to say.
 
-    Such as a long n-gram, which costs nothing and is rarely wrong, before heads. Raises
-    ValueError for none, or for something that cannot propose.
+    Such as a long n-gram, which costs nothing, before heads. Raises ValueError for none, or
+    for something that cannot propose.
     """
 
     def __init__(self, *drafters: Drafter) -> None:
@@ -215,7 +217,7 @@ class FirstOf:
             kinds = ", ".join(type(drafter).__name__ for drafter in drafters) or "none"
             raise ValueError(f"drafters must be at least one, each with propose(), got {kinds}")
         self.drafters = drafters
-        self.spans = [getattr(drafter, "span", 4) for drafter in drafters]
+        self.spans = [getattr(drafter, "span", DEFAULT_SPAN) for drafter in drafters]
         self.span = max(self.spans)
         self.needs_hidden = any(getattr(drafter, "needs_hidden", False) for drafter in drafters)
 

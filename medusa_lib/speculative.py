@@ -17,7 +17,7 @@ from medusa_lib.checks import (
     check_top_p,
 )
 from medusa_lib.device import make_generator
-from medusa_lib.drafters import Drafter, make_drafter, next_span
+from medusa_lib.drafters import DEFAULT_SPAN, Drafter, make_drafter, next_span
 from medusa_lib.loops import OnLoop, finish, interrupt_says, start_ids, up_to_eos
 from medusa_lib.model import LM, check_lm
 from medusa_lib.one_pass import (
@@ -42,7 +42,6 @@ from medusa_lib.tree_attention import (
 )
 from medusa_lib.typical import Typical, check_typical, verify_typically
 
-DEFAULT_SPAN = 4
 OTHER_STREAM = 0x5DEECE66D
 WIDEST = 16  # tokens; an adaptive span grows no further
 

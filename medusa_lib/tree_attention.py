@@ -7,7 +7,7 @@ drafted token its parent's place in the list, -1 for the end of the text. Parent
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import torch
 from transformers import DynamicCache
@@ -59,30 +59,32 @@ def tree_looks(parents: Parents, before: int = 1) -> torch.Tensor:
     return looks
 
 
+def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
+    """Keep what `make(parents, before, …)` made of a few rows for the next pass."""
+    remembered = lru_cache(maxsize=256)(make)
+
+    @wraps(make)
+    def made(parents: Parents, before: int, *more: object) -> tuple:
+        small = before + len(parents) <= FEW_ROWS
+        return (remembered if small else make)(parents, before, *more)
+
+    return made
+
+
+@remember_small
 def tree_rows(
     parents: Parents, before: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is the same in every pass over a tree: (mask, offsets); small ones are made once.
+    """What is the same in every pass over a tree: (mask, offsets).
 
     mask `[before + n, before + n]` is added to the scores: 0 for a token that may be looked at,
     the lowest number for one that may not. offsets `[before + n]`: positions from the first.
     """
-    make = remembered_rows if before + len(parents) <= FEW_ROWS else made_rows
-    return make(parents, before, dtype, device)
-
-
-def made_rows(
-    parents: Parents, before: int, dtype: torch.dtype, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mask and the offsets of `tree_rows`."""
     looks = tree_looks(parents, before).to(device)
     mask = torch.zeros(looks.shape, dtype=dtype, device=device)
     mask.masked_fill_(~looks, torch.finfo(dtype).min)
     offsets = [*range(before), *(before - 1 + depth for depth in tree_depths(parents))]
     return mask, torch.tensor(offsets, device=device)
-
-
-remembered_rows = lru_cache(maxsize=256)(made_rows)
 
 
 def tree_mask(mask: torch.Tensor, seen: int) -> torch.Tensor:
