@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -20,7 +21,14 @@ from medusa_lib.config import DRAFT_MODEL
 from medusa_lib.device import make_generator
 from medusa_lib.medusa_heads import chain_drafter, tree_drafter
 from medusa_lib.model import LM, ModelLoadError, check_lm, load_lm
-from medusa_lib.one_pass import Branch, State, one_pass, roll_back
+from medusa_lib.one_pass import (
+    Branch,
+    State,
+    check_is_branch,
+    check_tree_fits,
+    one_pass,
+    roll_back,
+)
 from medusa_lib.sampling_exactly import draw_from, nucleus_probs
 from medusa_lib.tree_attention import Parents, follow, merge_branches
 
@@ -82,7 +90,7 @@ class ModelDrafter:
 
     With the verifying model itself as `lm` this is STEP4's drafter with a cache. At
     temperature 0 it drafts its greedy tokens. sure: it stops drafting after a token to which
-    it gave less than this probability, in [0, 1].
+    it gave less than this probability, in [0, 1]. For one run at a time.
     """
 
     span = 4
@@ -99,6 +107,10 @@ class ModelDrafter:
         self.top_p, self.generator = check_top_p(top_p), check_generator(generator)
         self.sure = check_share("sure", sure)
         self.own: State | None = None
+
+    def check_fits(self, _lm: LM) -> None:
+        """Every run begins with it: the drafting model may have changed since the last."""
+        self.lm.refresh()
 
     def propose(self, state: State, span: int) -> Branch:
         """Up to `span` tokens, each from one pass of the drafting model.
@@ -174,6 +186,10 @@ class BranchesDrafter:
         self.temperature, self.top_p = check_temperature(temperature), check_top_p(top_p)
         self.model = ModelDrafter(lm, temperature, top_p, generator)
 
+    def check_fits(self, lm: LM) -> None:
+        """Raises ValueError for a model that takes no trees."""
+        check_tree_fits(State.start(lm, []))
+
     def propose(self, state: State, span: int) -> Branch:
         """A tree of `count` branches of up to `span` tokens; fewer where its context ends.
 
@@ -208,15 +224,14 @@ class BranchesDrafter:
 class FirstOf:
     """Bets with the first of some drafters that has something to say.
 
-    Such as a long n-gram, which costs nothing, before heads. Raises ValueError for none, or
-    for something that cannot propose.
+    Such as a long n-gram, which costs no multiplication, before heads. Raises ValueError for
+    none, or for something that is no drafter.
     """
 
     def __init__(self, *drafters: Drafter) -> None:
-        if not drafters or not all(callable(getattr(d, "propose", None)) for d in drafters):
-            kinds = ", ".join(type(drafter).__name__ for drafter in drafters) or "none"
-            raise ValueError(f"drafters must be at least one, each with propose(), got {kinds}")
-        self.drafters = drafters
+        if not drafters:
+            raise ValueError("drafters must be at least one, got none")
+        self.drafters = tuple(check_drafter(drafter) for drafter in drafters)
         self.spans = [getattr(drafter, "span", DEFAULT_SPAN) for drafter in drafters]
         self.span = max(self.spans)
         self.needs_hidden = any(getattr(drafter, "needs_hidden", False) for drafter in drafters)
@@ -229,11 +244,13 @@ class FirstOf:
 
     def propose(self, state: State, span: int) -> Branch:
         """The first branch that is not empty, each drafter asked for its own span at most."""
+        passes = 0  # of those that were silent, too
         for drafter, most in zip(self.drafters, self.spans, strict=True):
-            branch = drafter.propose(state, min(span, most))
+            branch = check_is_branch(drafter.propose(state, min(span, most)))
+            passes += branch.passes
             if branch.tokens:
-                return branch
-        return Branch()
+                return replace(branch, passes=passes) if passes else branch
+        return Branch(passes=passes)
 
     def observe(self, state: State, logits: torch.Tensor, accepted: int) -> None:
         """What a verification kept, passed on to all that want to know."""
@@ -345,13 +362,20 @@ def make_drafter(
     """
     if drafter is None:
         return None
-    if callable(getattr(drafter, "propose", None)) and not isinstance(drafter, type):
-        check_int("drafter.span", getattr(drafter, "span", 1), 1)
-        check_callable("drafter.observe", getattr(drafter, "observe", None))
-        if hasattr(drafter, "check_fits"):
-            drafter.check_fits(lm)
-        return drafter
-    if not isinstance(drafter, str) or drafter not in DRAFTERS:
+    if isinstance(drafter, str) and drafter in DRAFTERS:
+        made = DRAFTERS[drafter](lm, temperature, top_p, generator or make_generator(None))
+    else:
+        made = check_drafter(drafter)
+    if hasattr(made, "check_fits"):
+        made.check_fits(lm)
+    return made
+
+
+def check_drafter(drafter: object) -> Drafter:
+    """An object that drafts. Raises ValueError if it cannot, or its span or observe is none."""
+    if isinstance(drafter, type) or not callable(getattr(drafter, "propose", None)):
         known = ", ".join(repr(name) for name in DRAFTERS)
         raise ValueError(f"drafter must be {known}, None or have propose(), got {drafter!r}")
-    return DRAFTERS[drafter](lm, temperature, top_p, generator or make_generator(None))
+    check_int("drafter.span", getattr(drafter, "span", 1), 1)
+    check_callable("drafter.observe", getattr(drafter, "observe", None))
+    return drafter

@@ -60,12 +60,16 @@ def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = No
 
 
 def plot_top_guesses(top: Sequence[Sequence[float]], ax: Axes | None = None) -> Axes:
-    """How often the right token is among a head's best 1, 2, … guesses, a line for each head."""
-    ax = _axes(ax, (6.4, 3.2))
+    """How often the right token is among a head's best 1, 2, … guesses, a line for each head.
+
+    Lines of equal heads stand beside each other, not on each other.
+    """
+    ax, middle = _axes(ax, (6.4, 3.2)), (len(top) - 1) / 2
     for head, (shares, look) in enumerate(zip(top, LOOKS * 9, strict=False), start=1):
         colour, marker, line = look
         more = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
-        ax.plot(range(1, len(shares) + 1), shares, label=f"head {head}", **more)
+        at = [guesses + 0.07 * (head - 1 - middle) for guesses in range(1, len(shares) + 1)]
+        ax.plot(at, shares, label=f"head {head}", **more)
     ax.set_xticks(range(1, max(map(len, top)) + 1))
     ax.set(xlabel="guesses that count", ylabel="right token among them", ylim=(0, 1))
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)

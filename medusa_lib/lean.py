@@ -24,7 +24,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
-from medusa_lib.growing_cache import growing_cache
+from medusa_lib.growing_cache import growing_cache, is_growing
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # rows [n, in] → [n, out]
 FEW_ROWS = 8  # how many rows "a few" is timed with
@@ -73,7 +73,30 @@ def packed_by_mkl(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | 
     return lambda rows: ops._mkl_linear(rows, packed, weight, bias, rows.shape[0])
 
 
-MAKERS = (usual, by_columns, packed_by_onednn, packed_by_mkl)
+def in_blocks(width: int) -> Callable[..., Product | None]:
+    """A way to make the product of blocks of `width` columns each, all of them in one batch.
+
+    None for a matrix that cannot be cut so. Several small products keep their part of the
+    weights near while all rows go by, and threads share them without waiting for each other.
+    """
+
+    def maker(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
+        size = weight.shape[0]
+        if size % width:
+            return None
+        blocks = weight.reshape(-1, width, weight.shape[1]).transpose(1, 2).contiguous()
+
+        def product(rows: torch.Tensor) -> torch.Tensor:
+            each = rows.expand(len(blocks), -1, -1)
+            out = each.bmm(blocks).transpose(0, 1).reshape(-1, size)
+            return out if bias is None else out.add_(bias)
+
+        return product
+
+    return maker
+
+
+MAKERS = (usual, by_columns, packed_by_onednn, packed_by_mkl, in_blocks(32), in_blocks(128))
 
 
 def products(weight: torch.Tensor, bias: torch.Tensor | None) -> dict[int, Product]:
@@ -260,13 +283,25 @@ def is_plain_pass(
     positions: torch.Tensor | None,
     options: dict[str, object],
 ) -> bool:
-    """True for a pass over a cache with known positions, and a mask for each place or none."""
+    """True for a pass over a growing cache with known positions, a mask for each place or none."""
     asked = {name: value for name, value in options.items() if value is not None}
     if ids is None or cache is None or positions is None or asked != {"use_cache": True}:
+        return False
+    if not is_growing(cache):
         return False
     if mask is None:
         return ids.shape[1] == 1 or cache.get_seq_length() == 0
     return mask.dim() == 4
+
+
+def is_plain_body(body: GPT2Model) -> bool:
+    """True for a body of lean blocks on two plain tables, which is all that LeanGPT2 runs."""
+    tables = (body.wte, body.wpe)
+    return (
+        all(isinstance(block, LeanBlock) for block in body.h)
+        and all(type(table) is nn.Embedding and table.max_norm is None for table in tables)
+        and isinstance(body.drop, Keep)
+    )
 
 
 def is_plain_block(module: nn.Module) -> bool:
@@ -322,20 +357,19 @@ def lean_twin(model: PreTrainedModel) -> PreTrainedModel:
     """A model with the same weights and the same answers to about 1e-5, faster for few tokens.
 
     The model itself stays as it is. The twin has copies of some weights, so it is of no use once
-    they change: see is_stale. Where there is nothing to gain (no CPU, no float32, training
-    mode), or the answers differ, it is the model itself.
+    they change: see stamp. Where there is nothing to gain (no CPU, no float32, training
+    mode), a part has hooks, or the answers differ, it is the model itself.
     """
-    plain = not isinstance(model, PreTrainedModel) or model.training
-    if plain or model.device.type != "cpu" or model.dtype != torch.float32:
+    special = not isinstance(model, PreTrainedModel) or model.training or has_hooks(model)
+    if special or model.device.type != "cpu" or model.dtype != torch.float32:
         return model
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin, choose = copy.deepcopy(model, shared), chooser()
     replace_modules(twin, lambda module: lean_module(module, choose))
     replace_modules(twin, lambda module: LeanBlock(module) if is_plain_block(module) else None)
     body = twin.base_model
-    if type(body) is GPT2Model and all(isinstance(block, LeanBlock) for block in body.h):
+    if type(body) is GPT2Model and is_plain_body(body):
         body.__class__ = LeanGPT2
-    twin.made_from = stamp(model)
     return twin if answers_alike(twin, model) else model
 
 
@@ -349,13 +383,27 @@ def lean_layers(module: nn.Module) -> nn.Module:
 
 
 def stamp(model: nn.Module) -> tuple[object, ...]:
-    """What changes whenever a weight of the model is changed in place."""
-    return tuple((p.dtype, p.device, p._version) for p in model.parameters())
+    """What changes with a weight that is changed in place or replaced, with hooks, with training.
+
+    A change by way of `weight.data` alone, such as `weight.data.zero_()`, cannot be seen.
+    """
+    parts = [(p.data_ptr(), p.dtype, p.device, version_of(p)) for p in model.parameters()]
+    return (model.training, has_hooks(model), *parts)
 
 
-def is_stale(twin: PreTrainedModel, model: PreTrainedModel) -> bool:
-    """True if the model's weights were changed since its twin was made."""
-    return twin is not model and twin.made_from != stamp(model)
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor was changed in place; one made in inference mode does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def has_hooks(model: nn.Module) -> bool:
+    """True if something is called before or after a part of the model.
+
+    The whole and its body do not count: hooks there, such as one that counts passes, still work.
+    """
+    whole = {model, getattr(model, "base_model", model)}
+    parts = (part for part in model.modules() if part not in whole)
+    return any(part._forward_hooks or part._forward_pre_hooks for part in parts)
 
 
 def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
@@ -370,11 +418,12 @@ def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Modu
 def answers_alike(twin: PreTrainedModel, model: PreTrainedModel) -> bool:
     """True if both say the same of a short text, read in two parts so that the cache is used."""
     size = model.get_input_embeddings().num_embeddings
-    places = torch.arange(6)[None]
+    most = getattr(model.config, "max_position_embeddings", 6)
+    places = torch.arange(min(6, most))[None]
     answers = []
     for each in (twin, model):
         cache, parts = growing_cache(model.config), []
-        for part in (places[:, :5], places[:, 5:]):
+        for part in places.split(max(1, places.shape[1] - 1), dim=1):
             fed = {"input_ids": part % size, "position_ids": part}
             parts.append(each(**fed, past_key_values=cache, use_cache=True).logits)
         answers.append(torch.cat(parts, dim=1))

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medusa_lib.checks import check_int, check_share
-from medusa_lib.lean import lean_layers, stamp
+from medusa_lib.lean import lean_layers, stamp, version_of
 from medusa_lib.model import LM
 from medusa_lib.one_pass import FAMILIES, Branch, State, check_tree_fits
 from medusa_lib.tree_attention import Node, Parents, parents_of
@@ -106,12 +106,14 @@ class MedusaHeads(nn.Module):
     @property
     def lean(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for: see lean.py."""
-        known = (self.training, self.vocab._version, *stamp(self))
-        if known not in self.twins:
+        known = (version_of(self.vocab), *stamp(self))
+        twin = self.twins.get(known)
+        if twin is None:
             self.twins, self.listed = {}, None  # a twin must not hold its forerunners
             plain = self.training or self.out.weight.device.type != "cpu"
-            self.twins = {known: self if plain else lean_twin(self)}
-        return self.twins[known]
+            twin = self if plain else lean_twin(self)
+            self.twins = {known: twin}
+        return twin
 
     @property
     def words(self) -> list[int]:
@@ -415,6 +417,8 @@ class FromHidden:
     needs_hidden = True
 
     def __init__(self, heads: MedusaHeads) -> None:
+        if not isinstance(heads, MedusaHeads):
+            raise ValueError(f"heads must be MedusaHeads, got {type(heads).__name__}")
         self.heads = heads
         self.lean: MedusaHeads | None = None
 
@@ -440,6 +444,8 @@ class GrowingDrafter(FromHidden):
 
     def __init__(self, heads: MedusaHeads, growth: Growth | None = None) -> None:
         super().__init__(heads)
+        if not isinstance(growth, Growth | None):
+            raise ValueError(f"growth must be a Growth or None, got {growth!r}")
         self.growth = growth or Growth()
         self.span = self.growth.depth
         if heads.shape.kind == "medusa" and self.span > heads.shape.count:

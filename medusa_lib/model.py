@@ -53,17 +53,18 @@ class LM:
     @cached_property
     def lean(self) -> PreTrainedModel:
         """A faster twin for passes of a few tokens, made when first asked for: see lean.py."""
-        from medusa_lib.lean import lean_twin  # noqa: PLC0415 - no lesson needs it before BEYOND1
+        from medusa_lib.lean import lean_twin, stamp  # noqa: PLC0415 - not before BEYOND1
 
+        self.__dict__["lean_made_from"] = stamp(self.model)
         return lean_twin(self.model)
 
     def refresh(self) -> None:
-        """Make the lean twin now: for the first time, or anew if a weight has changed since."""
-        from medusa_lib.lean import is_stale  # noqa: PLC0415 - as above
+        """Make the lean twin now: for the first time, or anew if the model has changed since."""
+        from medusa_lib.lean import stamp  # noqa: PLC0415 - as above
 
-        if is_stale(self.lean, self.model):
-            del self.__dict__["lean"]
-            _ = self.lean
+        if self.__dict__.get("lean_made_from") != stamp(self.model):
+            self.__dict__.pop("lean", None)  # another thread may have been faster
+        _ = self.lean
 
     @cached_property
     def draft(self) -> LM:

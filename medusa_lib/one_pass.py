@@ -65,6 +65,13 @@ class Branch:
     parents: Parents | None = None
 
 
+def check_is_branch(branch: object) -> Branch:
+    """Raises ValueError for a drafter's proposal that is no Branch."""
+    if not isinstance(branch, Branch):
+        raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
+    return branch
+
+
 @torch.inference_mode()
 def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None) -> torch.Tensor:
     """One forward pass over all unseen ids and the branch → logits `[len(branch) + 1, V]`.
@@ -120,7 +127,8 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
 
 def mask_type(state: State) -> torch.dtype:
     """The type of numbers that the model computes with."""
-    return state.lm.model.lm_head.weight.dtype  # asking the model as a whole takes long
+    weight = state.lm.model.lm_head.weight  # asking the model as a whole takes long
+    return weight.dtype if isinstance(weight, torch.Tensor) else state.lm.model.dtype
 
 
 def takes_masks(state: State) -> bool:
@@ -182,7 +190,7 @@ def greedy_choices(
 def best_and_near(logits: torch.Tensor, tie_bound: float) -> tuple[list[int], list[bool]]:
     """Logits `[n, V]` → for each row (the best token, whether another comes within the bound).
 
-    Bound 0: never. Raises ValueError for logits that are not finite.
+    Bound 0: never. Raises ValueError where the best is not finite.
     """
     two = logits.topk(min(2, logits.shape[-1]))
     values = two.values.tolist()

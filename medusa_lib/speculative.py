@@ -24,6 +24,7 @@ from medusa_lib.one_pass import (
     TIE_BOUNDS,
     Branch,
     State,
+    check_is_branch,
     follow_greedily,
     greedy_choices,
     one_pass,
@@ -137,8 +138,7 @@ def check_branch(branch: object, most: int, vocab_size: int, drawn: bool) -> Bra
     Raises ValueError if it is no Branch of ints in the vocabulary or, for a run that samples,
     its probs are no distributions over it.
     """
-    if not isinstance(branch, Branch):
-        raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
+    branch = check_is_branch(branch)
     check_int("passes of a drafter's branch", branch.passes, 0)
     drafted = branch.tokens[:most] if branch.parents is None else branch.tokens
     tokens = [check_int("each drafted token", token, 0) for token in drafted]

@@ -14,7 +14,6 @@ from transformers import DynamicCache
 
 Parents = tuple[int, ...]
 FEW_ROWS = 64  # larger masks are not kept for the next pass
-ROOM = 128  # columns of zeros are kept for a multiple of so many tokens
 
 
 def check_parents(parents: Sequence[int], count: int) -> Parents:
@@ -64,9 +63,10 @@ def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
     remembered = lru_cache(maxsize=256)(make)
 
     @wraps(make)
-    def made(parents: Parents, before: int, *more: object) -> tuple:
+    def made(parents: Parents, before: int, *more: object, **named: object) -> tuple:
         small = before + len(parents) <= FEW_ROWS
-        return (remembered if small else make)(parents, before, *more)
+        with torch.inference_mode(False):  # what is kept may be used in training, too
+            return (remembered if small else make)(parents, before, *more, **named)
 
     return made
 
@@ -79,6 +79,7 @@ def tree_rows(
 
     mask `[before + n, before + n]` is added to the scores: 0 for a token that may be looked at,
     the lowest number for one that may not. offsets `[before + n]`: positions from the first.
+    Both are shared by all passes of that shape: do not write into them.
     """
     looks = tree_looks(parents, before).to(device)
     mask = torch.zeros(looks.shape, dtype=dtype, device=device)
@@ -89,18 +90,9 @@ def tree_rows(
 
 def tree_mask(mask: torch.Tensor, seen: int) -> torch.Tensor:
     """The mask of a pass `[count, count]` → `[1, 1, count, seen + count]`: all see the cache."""
-    if len(mask) > FEW_ROWS:
-        return beside_zeros(mask, seen)[None, None]
-    room = ROOM * (seen // ROOM + 1)
-    return remembered_beside_zeros(mask, room)[None, None, :, room - seen :]
-
-
-def beside_zeros(mask: torch.Tensor, count: int) -> torch.Tensor:
-    """A mask `[n, n]` with `count` columns of zeros before it."""
-    return torch.cat([mask.new_zeros(len(mask), count), mask], dim=1)
-
-
-remembered_beside_zeros = lru_cache(maxsize=256)(beside_zeros)
+    wide = mask.new_zeros(1, 1, len(mask), seen + len(mask))
+    wide[..., seen:] = mask
+    return wide
 
 
 def follow(

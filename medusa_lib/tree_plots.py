@@ -151,7 +151,7 @@ def plot_budgets(
 ) -> Axes:
     """A figure against the number of nodes in the tree, one line each, the axis by doublings.
 
-    lines: name → nodes → value. best: nodes of the point of the first line to be marked.
+    lines: name → nodes → value, from 0 up. best: nodes of the point of the first line to be marked.
     """
     ax = _axes(ax, (5.4, 3.4))
     looks = itertools.cycle(
@@ -172,6 +172,7 @@ def plot_budgets(
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
     ax.set(xlabel="nodes in the tree", ylabel=label)
+    ax.set_ylim(bottom=0)  # or a small fall would look like a deep one
     if len(lines) > 1:
         ax.legend(frameon=False, fontsize=8)
     return _open(ax)

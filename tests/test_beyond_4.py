@@ -227,7 +227,8 @@ def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
 def test_top_guesses_have_a_line_for_each_head(ax) -> None:
     plot_top_guesses([[0.5, 0.75], [0.25, 0.5]], ax)
     assert [[*line.get_ydata()] for line in ax.lines] == [[0.5, 0.75], [0.25, 0.5]]
-    assert [*ax.lines[0].get_xdata()] == [1, 2]
+    assert [round(x) for x in ax.lines[0].get_xdata()] == [1, 2]
+    assert all(a < b for a, b in zip(*(line.get_xdata() for line in ax.lines), strict=True))
     assert labels(ax) == ["head 1", "head 2"]
     assert differ_without_colour(ax.lines)
 

@@ -207,6 +207,7 @@ def test_budgets_are_drawn_and_the_best_is_marked(ax) -> None:
     assert ring.get_offsets().tolist() == [[4, 2.5]]
     assert [text.get_text() for text in ax.texts] == ["best: 4"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("nodes in the tree", "τ")
+    assert ax.get_ylim()[0] == 0
     plain = plot_budgets({"a": {1: 1.0}}, "τ", ax=ax.figure.add_subplot())
     assert not plain.collections
     assert plain.get_legend() is None

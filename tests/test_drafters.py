@@ -240,9 +240,27 @@ def test_the_first_drafter_with_something_to_say_is_taken() -> None:
 
 
 def test_what_cannot_propose_is_refused(refuses) -> None:
-    for wrong in ([], [3], [Says(1), None]):
-        with refuses("drafters"):
+    for wrong in ([], [3], [Says(1), None], [NgramDrafter]):
+        with refuses("drafter"):
             FirstOf(*wrong)
+
+
+@pytest.mark.parametrize(("name", "value"), [*(("span", x) for x in (0, "x", 2.5)), ("observe", 3)])
+def test_what_a_drafter_says_of_itself_is_checked_among_others_too(refuses, name, value) -> None:
+    wrong = Says(1)
+    setattr(wrong, name, value)
+    with refuses(f"drafter.{name}"):
+        FirstOf(wrong, Says(2))
+
+
+def test_no_branch_is_refused_and_no_pass_forgotten() -> None:
+    wrong, dear = Says(), Says()
+    wrong.propose = lambda _state, _span: [1, 2]
+    with pytest.raises(ValueError, match="drafter must propose a Branch, got list"):
+        FirstOf(wrong, Says(1)).propose(state_of([1]), 2)
+    dear.propose = lambda _state, _span: Branch([], passes=3)
+    assert FirstOf(dear, dear).propose(state_of([1]), 2).passes == 6
+    assert FirstOf(dear, Says(4)).propose(state_of([1]), 2) == Branch([4], passes=3)
 
 
 def test_short_ngrams_are_no_reason_to_bet(refuses) -> None:
@@ -259,3 +277,23 @@ def test_ngrams_come_before_heads_and_the_text_is_greedys(lm) -> None:
     assert run.new_ids == run_greedy(lm, prompt, 40).new_ids
     passes = {name: speculate(lm, prompt, name, 40).verify_passes for name in ("ngram", None)}
     assert run.verify_passes < passes["ngram"] < passes[None]
+
+
+def test_branches_of_a_model_that_takes_no_trees_are_refused_before_any_pass(
+    tiny_gpt2, refuses, monkeypatch
+) -> None:
+    monkeypatch.setattr("medusa_lib.one_pass.FAMILIES", ("llama",))
+    with refuses("lm", lm=tiny_gpt2):
+        speculate(tiny_gpt2, "abc", "branches", 5)
+
+
+def test_a_draft_model_that_learned_drafts_with_what_it_learned(lm) -> None:
+    small = load_draft_lm(lm)
+    drafter = ModelDrafter(small, 0.0, 1.0, make_generator(7))
+    speculate(lm, PROMPT, drafter, 8)
+    with torch.no_grad():
+        small.model.transformer.ln_f.bias.add_(torch.linspace(-9, 9, small.model.config.n_embd))
+    run = speculate(lm, PROMPT, drafter, 8)
+    again = ModelDrafter(small, 0.0, 1.0, make_generator(7))
+    assert run.loops[0].branch == speculate(lm, PROMPT, again, 8).loops[0].branch
+    assert run.new_ids == run_greedy(lm, PROMPT, 8).new_ids

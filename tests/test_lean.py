@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
+import pytest
 import torch
+from tiny_models import small_gpt2, small_tokenizer
 from torch import nn
+from transformers import GPT2LMHeadModel, StaticCache
 from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
-from medusa_lib import last_logits, run_greedy, speculate
+from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
 from medusa_lib.growing_cache import growing_cache
 from medusa_lib.lean import (
     MOST_ROWS,
@@ -18,6 +22,7 @@ from medusa_lib.lean import (
     LeanGPT2,
     LeanLinear,
     fastest,
+    in_blocks,
     lean_layers,
     lean_twin,
     packed_by_mkl,
@@ -75,6 +80,18 @@ def test_every_product_is_the_same_product() -> None:
                 expected = rows @ weight.T + (0 if bias is None else bias)
                 for product in candidates.values():
                     assert torch.allclose(product(rows), expected, atol=1e-5)
+
+
+def test_a_product_in_blocks_is_for_matrices_that_can_be_cut() -> None:
+    torch.manual_seed(0)
+    weight, bias, rows = torch.randn(96, 16), torch.randn(96), torch.randn(5, 16)
+    assert in_blocks(64)(weight, bias) is None
+    for more in (bias, None):
+        product = in_blocks(32)(weight, more)
+        for count in (1, 5):
+            expected = torch.nn.functional.linear(rows[:count], weight, more)
+            assert torch.allclose(product(rows[:count]), expected, atol=1e-5)
+            assert torch.equal(product(rows[:count]), product(rows[:count])), "nothing is kept"
 
 
 def test_a_wrong_product_is_never_chosen() -> None:
@@ -211,3 +228,149 @@ def test_many_tokens_on_a_cache_without_a_mask_are_causal(tiny_gpt2) -> None:
                 said.append(each.base_model(**fed, past_key_values=cache).last_hidden_state)
     assert torch.allclose(said[0], said[2], atol=1e-4)
     assert torch.allclose(said[1], said[3], atol=1e-4)
+
+
+PROMPT = "abcj.i"
+
+
+def same_text(lm) -> bool:
+    return speculate(lm, PROMPT, "ngram", 20).new_ids == run_greedy(lm, PROMPT, 20).new_ids
+
+
+def fresh_gpt2():
+    tokenizer = small_tokenizer()
+    return make_lm(tokenizer, small_gpt2(len(tokenizer)), "tiny-gpt2")
+
+
+class Rare(nn.Embedding):
+    """A table that says something else of most tokens."""
+
+    def forward(self, ids):
+        return super().forward(ids) + 3 * (ids > 9)[..., None] * torch.linspace(-1, 1, 32)
+
+
+class Stretch(nn.Embedding):
+    """Positions that go on at half the pace from the sixth on."""
+
+    def forward(self, ids):
+        return super().forward(torch.where(ids < 6, ids, 6 + (ids - 6) // 2))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("wte", Rare), ("wpe", Stretch)])
+def test_tables_of_a_special_kind_are_asked(name, kind) -> None:
+    lm = fresh_gpt2()
+    getattr(lm.model.transformer, name).__class__ = kind
+    assert type(lm.lean.base_model) is not LeanGPT2
+    assert same_text(lm)
+
+
+def test_a_wrapped_table_is_asked() -> None:
+    lm = fresh_gpt2()
+    lm.model.transformer.wpe = nn.Sequential(lm.model.transformer.wpe)
+    assert same_text(lm)
+
+
+def louder(_module, _inputs, output):
+    first = output[0] if isinstance(output, tuple) else output
+    return (3 * first, *output[1:]) if isinstance(output, tuple) else 3 * first
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("part", ["transformer.wte", "transformer.h.0.attn", "lm_head"])
+def test_a_part_with_a_hook_is_asked(part, when) -> None:
+    lm = fresh_gpt2()
+    if when == "after":
+        assert same_text(lm)
+    hook = lm.model.get_submodule(part).register_forward_hook(louder)
+    assert same_text(lm)
+    assert lm.lean is lm.model
+    hook.remove()
+    assert same_text(lm)
+    assert lm.lean is not lm.model
+
+
+def by_data(model) -> None:
+    for p in model.parameters():
+        p.data = p.data.flip(0).clone()
+
+
+def by_assignment(model) -> None:
+    other = small_gpt2(len(small_tokenizer()))
+    flipped = {name: tensor.flip(0).clone() for name, tensor in other.state_dict().items()}
+    model.load_state_dict(flipped, assign=True)
+    model.tie_weights()
+
+
+def by_another_body(model) -> None:
+    other = small_gpt2(len(small_tokenizer()))
+    by_data(other)
+    model.transformer = other.transformer
+
+
+def train(model, steps=3) -> None:
+    ids = torch.arange(2, 10)[None]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(steps):
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("change", [by_data, by_assignment, by_another_body, train])
+def test_weights_that_change_in_any_seen_way_make_a_new_twin(change) -> None:
+    lm = fresh_gpt2()
+    assert same_text(lm)
+    before, twin = run_greedy(lm, PROMPT, 20).new_ids, lm.lean
+    change(lm.model)
+    assert run_greedy(lm, PROMPT, 20).new_ids != before, "the change must matter"
+    assert same_text(lm)
+    assert lm.lean is not twin
+
+
+def test_a_copy_that_learns_as_much_as_the_original_has_its_own_twin() -> None:
+    lm = fresh_gpt2()
+    train(lm.model)
+    assert same_text(lm)
+    other = copy.deepcopy(lm)
+    train(other.model)
+    assert same_text(other)
+
+
+def test_a_cache_of_fixed_size_is_left_to_gpt2(tiny_gpt2) -> None:
+    answers = []
+    for model in (tiny_gpt2.model, tiny_gpt2.lean):
+        cache = StaticCache(config=model.config, max_cache_len=16)
+        fed = {"past_key_values": cache, "use_cache": True}
+        rows = []
+        for place in range(4):
+            at = torch.tensor([[place]])
+            with torch.inference_mode():
+                rows.append(model.base_model(input_ids=at + 2, position_ids=at, **fed)[0])
+        answers.append(torch.cat(rows, dim=1))
+    assert torch.allclose(*answers, atol=1e-4)
+
+
+@pytest.mark.parametrize("places", [1, 2, 5])
+def test_a_model_of_few_places_has_a_twin(places) -> None:
+    tokenizer = small_tokenizer()
+    config = small_gpt2(len(tokenizer)).config
+    config.n_positions = places
+    lm = make_lm(tokenizer, GPT2LMHeadModel(config), "short")
+    if places == 1:
+        assert isinstance(lm.lean, GPT2LMHeadModel)
+    else:
+        assert speculate(lm, "a", "ngram", 9).new_ids == run_greedy(lm, "a", 9).new_ids
+
+
+def test_a_quantised_model_decodes(tiny_gpt2) -> None:
+    torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
+    small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(tiny_gpt2.model), {nn.Linear})
+    lm = make_lm(tiny_gpt2.tokenizer, small, "quantised")
+    assert speculate(lm, PROMPT, "ngram", 9).new_ids == run_greedy(lm, PROMPT, 9).new_ids
+
+
+def test_a_first_use_in_inference_mode_does_no_harm() -> None:
+    lm = load_lm(device="cpu")
+    with torch.inference_mode():
+        inside = speculate(lm, "Once", "heads_tree", 8).new_ids
+    assert speculate(lm, "Once", "heads_tree", 8).new_ids == inside

@@ -339,3 +339,10 @@ def test_heads_that_learned_between_two_runs_draft_anew(tiny_gpt2) -> None:
         heads.out.weight.neg_()
     after = [loop.branch for loop in speculate(tiny_gpt2, "abc", drafter, 12).loops]
     assert before != after
+
+
+def test_a_growing_drafter_refuses_what_is_not_a_growth_or_heads(lm, refuses) -> None:
+    with refuses("growth"):
+        GrowingDrafter(lm.heads[0], 7)
+    with refuses("heads"):
+        GrowingDrafter(None)

@@ -88,9 +88,29 @@ def test_a_stopped_run_goes_on_to_the_same_heads(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_stopped_run_may_be_made_shorter_and_its_card_says_so(
+    tiny_llama, tmp_path, monkeypatch
+) -> None:
+    longer = HeadsRecipe(**{**vars(TINY), "steps": 90})
+    with monkeypatch.context() as patch:
+        stops = contextlib.nullcontext(StopsAfter(30))
+        patch.setattr(train_heads, "catch_interrupt", lambda: stops)
+        assert not make(tiny_llama, [], longer, tmp_path, every=10)
+    assert make(tiny_llama, [], TINY, tmp_path, every=10)
+    history = json.loads((tmp_path / "figures.json").read_text())["history"]
+    assert [row["of"] for row in history] == sorted((row["of"] for row in history), reverse=True)
+    assert {row["of"] for row in history} == {90, 30}
+    assert history[-1]["step"] == 30
+    last = max(row["step"] for row in history if row["of"] == 90)
+    said = f"Up to step {last} the run was one of 90 steps; then it was made one of 30"
+    assert said in (tmp_path / "README.md").read_text()
+
+
 def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused(made, tiny_llama) -> None:
     with pytest.raises(ValueError, match="another recipe"):
-        make(tiny_llama, [], HeadsRecipe(**{**vars(TINY), "steps": 31}), made)
+        make(tiny_llama, [], HeadsRecipe(**{**vars(TINY), "lr": 1e-3}), made)
+    with pytest.raises(ValueError, match="steps must be an int >= 30, as many as are done, got 29"):
+        make(tiny_llama, [], HeadsRecipe(**{**vars(TINY), "steps": 29}), made)
     path = made / "work" / "checkpoint.pt"
     kept = path.read_bytes()
     path.write_bytes(b"no")

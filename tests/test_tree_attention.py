@@ -31,6 +31,7 @@ from medusa_lib.tree_attention import (
     prune_tree,
     tree_depths,
     tree_looks,
+    tree_mask,
     tree_rows,
 )
 
@@ -266,3 +267,26 @@ def test_the_greedy_construction_by_hand() -> None:
     chances = {node: node_chance(node, accuracy) for node in nodes}
     assert expected_length(nodes, chances) == pytest.approx(1 + 0.5 + 0.3 + 0.2 + 0.12)
     assert len(grow_tree(lambda node: node_chance(node, accuracy), 99, 2, 2)) == 6
+
+
+def test_a_mask_is_ones_own_to_write_into(tiny_gpt2) -> None:
+    prompt = "abc abc abc"
+    greedy = run_greedy(tiny_gpt2, prompt, 20).new_ids
+    rows, _ = tree_rows((), before=8, dtype=torch.float32, device=torch.device("cpu"))
+    with torch.inference_mode():
+        for seen in range(3, 30):
+            tree_mask(rows, seen).fill_(-1e9)
+    assert speculate(tiny_gpt2, prompt, "ngram", 20).new_ids == greedy
+    changed = torch.zeros(2, 2)
+    tree_mask(changed, 1)
+    changed[0, 1] = -5
+    assert tree_mask(changed, 1)[0, 0, 0].tolist() == [0, 0, -5]
+
+
+def test_a_mask_made_while_decoding_serves_training_too(tiny_gpt2) -> None:
+    speculate(tiny_gpt2, "abc abc abc", "ngram", 20)
+    ids = torch.arange(2, 10)[None]
+    rows, _ = tree_rows((), 8, torch.float32, torch.device("cpu"))
+    mask = tree_mask(rows, 0)
+    tiny_gpt2.model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
+    tiny_gpt2.model.zero_grad()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -90,6 +91,18 @@ def budget_section(figures: dict) -> str:
     )
 
 
+def plans(history: list[dict]) -> str:
+    """A sentence for each time that a run was made shorter or longer, or nothing."""
+    said = ""
+    for before, row in itertools.pairwise(history):
+        if "of" in before and before["of"] != row["of"]:
+            said += (
+                f"Up to step {before['step']:,} the run was one of {before['of']:,} steps; then it "
+                f"was made one of {row['of']:,}, and the learning rate followed.\n\n"
+            )
+    return said
+
+
 def recipe_section(figures: dict) -> str:
     """How the heads were made, and how they learned."""
     recipe = figures["recipe"]
@@ -110,6 +123,7 @@ def recipe_section(figures: dict) -> str:
         f"{after}; at each place the label is the model's own most probable token. Repetitions "
         f"are left out: {figures['examples']:,} examples remain.\n\n"
         f"{table(('field', 'value', 'meaning'), body)}\n\n"
+        f"{plans(history)}"
         f"{table(('step', 'loss, nats', 'top 1 of each head on held-out own text'), curve)}\n\n"
         "```bash\npython -m medusa_lib.pretrained.train_heads "
         f"{'--corpus BOOKS ' if books else ''}--out FOLDER\n```\n"

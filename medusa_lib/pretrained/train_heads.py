@@ -197,7 +197,9 @@ def save_learner(learner: Learner, recipe: HeadsRecipe, history: list, path: Pat
 def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
     """Bring a learner to where a file says it was; returns the history so far.
 
-    Raises ValueError for another recipe or a damaged file.
+    A run may be made shorter or longer: its rate then follows the new number of steps, and its
+    history says which number held when. Raises ValueError for a recipe that differs otherwise,
+    fewer steps than are done, or a damaged file.
     """
     try:
         where = learner.heads.vocab.device
@@ -205,12 +207,16 @@ def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
         kept = saved["recipe"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise ValueError(f"{path} cannot be read; delete it to start from the beginning") from None
-    if kept != dataclasses.asdict(recipe):
+    if {**kept, "steps": recipe.steps} != dataclasses.asdict(recipe):
         raise ValueError(f"{path} was made by another recipe: {kept}; use another --out")
+    if saved["step"] > recipe.steps:
+        raise ValueError(
+            f"steps must be an int >= {saved['step']}, as many as are done, got {recipe.steps}"
+        )
     learner.heads.load_state_dict(saved["heads"])
     learner.optimizer.load_state_dict(saved["optimizer"])
     learner.step = saved["step"]
-    return saved["history"]
+    return [{"of": kept["steps"], **row} for row in saved["history"]]
 
 
 def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: int = 200) -> bool:
@@ -240,7 +246,8 @@ def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: i
             if step % every == 0 or step == recipe.steps or asked.is_set():
                 ranks = right_ranks(learner.heads, held_out["own text"], lm.vocab_size)
                 right = [row[0] for row in top_accuracy(ranks)]
-                history.append({"step": step, "loss": loss, "right": right})
+                row = {"step": step, "of": recipe.steps, "loss": loss, "right": right}
+                history.append(row)
                 save_learner(learner, recipe, history, work / CHECKPOINT)
             if asked.is_set():
                 return False
