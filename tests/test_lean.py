@@ -302,7 +302,7 @@ def by_assignment(model) -> None:
 
 
 def by_another_body(model) -> None:
-    other = small_gpt2(len(small_tokenizer()))
+    other = small_gpt2(len(small_tokenizer())).eval()
     by_data(other)
     model.transformer = other.transformer
 
