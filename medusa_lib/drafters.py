@@ -365,17 +365,20 @@ def make_drafter(
     if isinstance(drafter, str) and drafter in DRAFTERS:
         made = DRAFTERS[drafter](lm, temperature, top_p, generator or make_generator(None))
     else:
-        made = check_drafter(drafter)
+        known = ", ".join(repr(name) for name in DRAFTERS)
+        made = check_drafter(drafter, f"{known}, None or have propose()")
     if hasattr(made, "check_fits"):
         made.check_fits(lm)
     return made
 
 
-def check_drafter(drafter: object) -> Drafter:
-    """An object that drafts. Raises ValueError if it cannot, or its span or observe is none."""
+def check_drafter(drafter: object, wanted: str = "an object with propose()") -> Drafter:
+    """An object that drafts. Raises ValueError if it cannot, or its span or observe is none.
+
+    wanted: what else would do, in words.
+    """
     if isinstance(drafter, type) or not callable(getattr(drafter, "propose", None)):
-        known = ", ".join(repr(name) for name in DRAFTERS)
-        raise ValueError(f"drafter must be {known}, None or have propose(), got {drafter!r}")
+        raise ValueError(f"drafter must be {wanted}, got {drafter!r}")
     check_int("drafter.span", getattr(drafter, "span", 1), 1)
     check_callable("drafter.observe", getattr(drafter, "observe", None))
     return drafter

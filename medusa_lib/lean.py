@@ -76,8 +76,8 @@ def packed_by_mkl(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | 
 def in_blocks(width: int) -> Callable[..., Product | None]:
     """A way to make the product of blocks of `width` columns each, all of them in one batch.
 
-    None for a matrix that cannot be cut so. Several small products keep their part of the
-    weights near while all rows go by, and threads share them without waiting for each other.
+    None for a matrix that cannot be cut so. A batch of small products can be faster than one
+    large product, by more than it takes to lay their results side by side.
     """
 
     def maker(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:

@@ -243,6 +243,8 @@ def test_what_cannot_propose_is_refused(refuses) -> None:
     for wrong in ([], [3], [Says(1), None], [NgramDrafter]):
         with refuses("drafter"):
             FirstOf(*wrong)
+    with pytest.raises(ValueError, match="drafter must be an object with propose.., got 'ngram'"):
+        FirstOf("ngram")  # a name is none here, and must not be asked for
 
 
 @pytest.mark.parametrize(("name", "value"), [*(("span", x) for x in (0, "x", 2.5)), ("observe", 3)])

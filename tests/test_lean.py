@@ -362,8 +362,9 @@ def test_a_model_of_few_places_has_a_twin(places) -> None:
         assert speculate(lm, "a", "ngram", 9).new_ids == run_greedy(lm, "a", 9).new_ids
 
 
-def test_a_quantised_model_decodes(tiny_gpt2) -> None:
-    torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
+def test_a_quantised_model_decodes(tiny_gpt2, monkeypatch) -> None:
+    engines = torch.backends.quantized.supported_engines
+    monkeypatch.setattr(torch.backends.quantized, "engine", engines[-1])
     small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(tiny_gpt2.model), {nn.Linear})
     lm = make_lm(tiny_gpt2.tokenizer, small, "quantised")
     assert speculate(lm, PROMPT, "ngram", 9).new_ids == run_greedy(lm, PROMPT, 9).new_ids
