@@ -56,3 +56,13 @@ def small_llama(vocab_size):
         initializer_range=0.2,
     )
     return LlamaForCausalLM(config)
+
+
+def same_weights(one, other):
+    """True if two models hold the same numbers, to the bit.
+
+    Their logits may still differ in the last bits: on some processors a product depends on
+    where in memory the weights begin.
+    """
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
