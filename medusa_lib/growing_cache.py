@@ -51,14 +51,15 @@ class GrowingLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         start = self.lengths[0]
         end = start + key_states.shape[-2]
-        size = min(room.shape[-2] for room in self.rooms)
+        size = min(self.rooms[0].shape[-2], self.rooms[1].shape[-2])
         if end > size:
             size = max(ROOM, 2 * size, end)
             self.rooms = [larger(old, size, start) for old in self.rooms]
-        for old, new in zip(self.rooms, (key_states, value_states), strict=True):
-            old[..., start:end, :] = new
+        keys, values = self.rooms
+        keys.narrow(-2, start, end - start).copy_(key_states)
+        values.narrow(-2, start, end - start).copy_(value_states)
         self.lengths = [end, end]
-        return self.keys, self.values
+        return keys.narrow(-2, 0, end), values.narrow(-2, 0, end)
 
     def get_seq_length(self) -> int:
         """How many tokens are held."""

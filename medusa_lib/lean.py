@@ -12,7 +12,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,12 +21,14 @@ from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2Model
+from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib.growing_cache import growing_cache, is_growing
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # rows [n, in] → [n, out]
+Maker = Callable[[torch.Tensor, torch.Tensor | None], Product | None]  # weight, bias → product
+Chooser = Callable[..., tuple[int, int]]  # see chooser
 FEW_ROWS = 8  # how many rows "a few" is timed with
 MOST_ROWS = 32  # for more than these the usual product is as good
 FAR_NUMBERS = 2**21  # weights of 4 bytes that do not fit a processor's nearest caches
@@ -48,14 +50,19 @@ def by_columns(weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
     return lambda rows: torch.addmm(bias, rows, columns)
 
 
-def packed_by_onednn(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
-    """oneDNN's product on weights laid out beforehand, where it is at hand."""
+def packed_by_onednn(
+    weight: torch.Tensor, bias: torch.Tensor | None, after: tuple = ("none", [], "")
+) -> Product | None:
+    """oneDNN's product on weights laid out beforehand, where it is at hand.
+
+    after: what it does with each number of the product, in oneDNN's words.
+    """
     names, ops = ("_reorder_linear_weight", "_linear_pointwise"), torch.ops.mkldnn
     at_hand = torch.backends.mkldnn.is_available() and all(hasattr(ops, name) for name in names)
     if weight.device.type != "cpu" or not at_hand:
         return None
     packed, fused = ops._reorder_linear_weight(weight.contiguous(), FEW_ROWS), ops._linear_pointwise
-    return lambda rows: fused(rows, packed, bias, "none", [], "")
+    return lambda rows: fused(rows, packed, bias, *after)
 
 
 def packed_by_mkl(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
@@ -73,7 +80,7 @@ def packed_by_mkl(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | 
     return lambda rows: ops._mkl_linear(rows, packed, weight, bias, rows.shape[0])
 
 
-def in_blocks(width: int) -> Callable[..., Product | None]:
+def in_blocks(width: int) -> Maker:
     """A way to make the product of blocks of `width` columns each, all of them in one batch.
 
     None for a matrix that cannot be cut so. A batch of small products can be faster than one
@@ -99,12 +106,34 @@ def in_blocks(width: int) -> Callable[..., Product | None]:
 MAKERS = (usual, by_columns, packed_by_onednn, packed_by_mkl, in_blocks(32), in_blocks(128))
 
 
-def products(weight: torch.Tensor, bias: torch.Tensor | None) -> dict[int, Product]:
-    """The ways to compute rows @ weight.T + bias that work here, by their place in MAKERS.
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GPT-2's activation, the same function in one step instead of eight."""
+    return F.gelu(x, approximate="tanh")
+
+
+def then_gelu(maker: Maker) -> Maker:
+    """A way to make the product and GPT-2's activation after it, in one step where that exists."""
+    if maker is packed_by_onednn:
+        return lambda weight, bias: packed_by_onednn(weight, bias, ("gelu", [], "tanh"))
+
+    def both(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
+        product = maker(weight, bias)
+        return None if product is None else lambda rows: gelu(product(rows))
+
+    return both
+
+
+GELU_MAKERS = tuple(then_gelu(maker) for maker in MAKERS)
+
+
+def products(
+    weight: torch.Tensor, bias: torch.Tensor | None, makers: Sequence[Maker] = MAKERS
+) -> dict[int, Product]:
+    """The ways to compute rows @ weight.T + bias that work here, by their place in `makers`.
 
     weight: `[out, in]`. The usual one is always there.
     """
-    made = {i: maker(weight, bias) for i, maker in enumerate(MAKERS)}
+    made = {i: maker(weight, bias) for i, maker in enumerate(makers)}
     return {i: product for i, product in made.items() if product is not None}
 
 
@@ -121,9 +150,7 @@ def right_ones(candidates: dict[int, Product], rows: torch.Tensor) -> dict[int, 
     return {i: made for i, made in candidates.items() if agrees(made, candidates[0], rows)}
 
 
-def in_turn(
-    maker: Callable[..., Product], weight: torch.Tensor, bias: torch.Tensor | None
-) -> Product:
+def in_turn(maker: Maker, weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
     """A product that uses one copy of the weights after the other, too many for the near caches.
 
     So it is as fast as in a pass over a model, where the other layers come in between.
@@ -156,23 +183,30 @@ class Direct(nn.Module):
 
 
 class LeanLinear(Direct):
-    """A linear layer with one product for a single row, one for a few and the usual for many."""
+    """A linear layer with one product for a single row, one for a few and the usual for many.
+
+    choices: the places in `makers` of the first two.
+    """
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor | None, choices: tuple[int, int]
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        choices: tuple[int, int],
+        makers: Sequence[Maker] = MAKERS,
     ) -> None:
         super().__init__()
-        self.one, self.few = (MAKERS[choice](weight, bias) for choice in choices)
-        self.many = usual(weight, bias)
+        self.one, self.few = (makers[choice](weight, bias) for choice in choices)
+        self.many = makers[0](weight, bias)
         self.width = weight.shape[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Numbers `[..., in]` → `[..., out]`."""
-        rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        count = rows.shape[0]
+        if x.dim() != 2:
+            return self(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.width)
+        count = x.shape[0]
         product = self.one if count == 1 else self.few if count <= MOST_ROWS else self.many
-        out = product(rows)
-        return out if x.dim() == 2 else out.view(*x.shape[:-1], self.width)
+        return product(x)
 
 
 class LeanNorm(Direct):
@@ -188,11 +222,11 @@ class LeanNorm(Direct):
 
 
 class LeanGelu(Direct):
-    """GPT-2's activation, the same function in one step instead of eight."""
+    """GPT-2's activation as a module."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Numbers of any shape → the same shape."""
-        return F.gelu(x, approximate="tanh")
+        return gelu(x)
 
 
 class Keep(Direct):
@@ -203,15 +237,28 @@ class Keep(Direct):
         return x
 
 
+class LeanMLP(Direct):
+    """The second half of a block of GPT-2: up, the activation in the same step, and down."""
+
+    def __init__(self, mlp: GPT2MLP, choose: Chooser) -> None:
+        super().__init__()
+        up, down = weight_and_bias(mlp.c_fc), weight_and_bias(mlp.c_proj)
+        self.up = LeanLinear(*up, choose(*up, GELU_MAKERS), GELU_MAKERS)
+        self.down = LeanLinear(*down, choose(*down))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Numbers `[..., width]` → the same shape."""
+        return self.down(self.up(x))
+
+
 class LeanBlock(nn.Module):
     """A block of GPT-2: the same sums, without the options that decoding never asks for."""
 
     def __init__(self, block: GPT2Block) -> None:
         super().__init__()
-        attention, mlp = block.attn, block.mlp
-        self.ln_1, self.ln_2 = block.ln_1, block.ln_2
+        attention = block.attn
+        self.ln_1, self.ln_2, self.mlp = block.ln_1, block.ln_2, block.mlp
         self.qkv, self.proj = attention.c_attn, attention.c_proj
-        self.up, self.act, self.down = mlp.c_fc, mlp.act, mlp.c_proj
         self.layer, self.heads, self.scaling = (
             attention.layer_idx,
             attention.num_heads,
@@ -226,18 +273,23 @@ class LeanBlock(nn.Module):
         *_: object,
         **__: object,
     ) -> torch.Tensor:
-        """Hidden numbers `[1, T, width]` → the same shape; the cache grows by T tokens."""
-        one, count, width = x.shape
-        parts = self.qkv(self.ln_1(x)).view(one, count, 3, self.heads, -1)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        """Hidden numbers `[B, T, width]` → the same shape; the cache grows by T tokens."""
+        return self.rows(x.reshape(-1, x.shape[-1]), x.shape[0], cache, mask).view(x.shape)
+
+    def rows(
+        self, x: torch.Tensor, texts: int, cache: Cache | None, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The same for all tokens of `texts` texts as rows: `[B · T, width]`."""
+        parts = self.qkv(self.ln_1(x)).view(texts, -1, 3, self.heads, x.shape[1] // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
             k, v = cache.update(k, v, self.layer)
-        causal = mask is None and count > 1
+        causal = mask is None and q.shape[2] > 1
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, scale=self.scaling, is_causal=causal
         )
-        x = x + self.proj(mixed.transpose(1, 2).reshape(one, count, width))
-        return x + self.down(self.act(self.up(self.ln_2(x))))
+        x = x + self.proj(mixed.transpose(1, 2).reshape(x.shape))
+        return x + self.mlp(self.ln_2(x))
 
 
 class Plain(NamedTuple):
@@ -271,9 +323,11 @@ class LeanGPT2(GPT2Model):
                 **options,
             )
         x = F.embedding(input_ids, self.wte.weight) + F.embedding(position_ids, self.wpe.weight)
+        shape, texts = x.shape, x.shape[0]
+        x = x.view(-1, shape[-1])
         for block in self.h:
-            x = block(x, past_key_values, attention_mask)
-        return Plain(self.ln_f(x), past_key_values)
+            x = block.rows(x, texts, past_key_values, attention_mask)
+        return Plain(self.ln_f(x).view(shape), past_key_values)
 
 
 def is_plain_pass(
@@ -314,6 +368,15 @@ def is_plain_block(module: nn.Module) -> bool:
     )
 
 
+def is_plain_mlp(module: nn.Module) -> bool:
+    """True for the second half of a block of GPT-2 that LeanMLP computes."""
+    return (
+        type(module) is GPT2MLP
+        and type(module.act) is NewGELUActivation
+        and type(module.c_fc) is type(module.c_proj) is Conv1D
+    )
+
+
 def weight_and_bias(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None] | None:
     """A linear layer's weight `[out, in]` and bias, or None for any other module."""
     if type(module) is Conv1D:
@@ -323,7 +386,7 @@ def weight_and_bias(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor | Non
     return None
 
 
-def lean_module(module: nn.Module, choose: Callable[..., tuple[int, int]]) -> nn.Module | None:
+def lean_module(module: nn.Module, choose: Chooser) -> nn.Module | None:
     """What takes a module's place in the twin, or None if it stays."""
     if isinstance(module, nn.Dropout):
         return Keep()
@@ -335,17 +398,22 @@ def lean_module(module: nn.Module, choose: Callable[..., tuple[int, int]]) -> nn
     return None if parts is None else LeanLinear(*parts, choose(*parts))
 
 
-def chooser() -> Callable[..., tuple[int, int]]:
-    """A function (weight, bias) → the products for one row and for a few, timed once a shape."""
+def chooser() -> Chooser:
+    """A function (weight, bias, makers) → the places of the makers for one row and for a few.
+
+    They are timed once a shape.
+    """
     known: dict[tuple, tuple[int, int]] = {}
 
-    def choose(weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[int, int]:
-        key = (*weight.shape, weight.is_contiguous(), bias is None)
+    def choose(
+        weight: torch.Tensor, bias: torch.Tensor | None, makers: Sequence[Maker] = MAKERS
+    ) -> tuple[int, int]:
+        key = (*weight.shape, weight.is_contiguous(), bias is None, makers is MAKERS)
         if key not in known:
             size = MOST_ROWS * weight.shape[1]
             rows = torch.linspace(-1, 1, size, dtype=weight.dtype).view(MOST_ROWS, -1)
-            right = right_ones(products(weight, bias), rows)
-            timed = {i: in_turn(MAKERS[i], weight, bias) for i in right}
+            right = right_ones(products(weight, bias, makers), rows)
+            timed = {i: in_turn(makers[i], weight, bias) for i in right}
             known[key] = fastest(timed, rows[:1]), fastest(timed, rows[:FEW_ROWS])
         return known[key]
 
@@ -365,6 +433,7 @@ def lean_twin(model: PreTrainedModel) -> PreTrainedModel:
         return model
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin, choose = copy.deepcopy(model, shared), chooser()
+    replace_modules(twin, lambda module: LeanMLP(module, choose) if is_plain_mlp(module) else None)
     replace_modules(twin, lambda module: lean_module(module, choose))
     replace_modules(twin, lambda module: LeanBlock(module) if is_plain_block(module) else None)
     body = twin.base_model

@@ -60,13 +60,17 @@ def tree_looks(parents: Parents, before: int = 1) -> torch.Tensor:
 
 def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
     """Keep what `make(parents, before, …)` made of a few rows for the next pass."""
-    remembered = lru_cache(maxsize=256)(make)
+
+    def outside(*given: object, **named: object) -> tuple:
+        with torch.inference_mode(False):  # what is kept may be used in training, too
+            return make(*given, **named)
+
+    remembered = lru_cache(maxsize=256)(outside)
 
     @wraps(make)
     def made(parents: Parents, before: int, *more: object, **named: object) -> tuple:
         small = before + len(parents) <= FEW_ROWS
-        with torch.inference_mode(False):  # what is kept may be used in training, too
-            return (remembered if small else make)(parents, before, *more, **named)
+        return (remembered if small else outside)(parents, before, *more, **named)
 
     return made
 

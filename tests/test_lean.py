@@ -16,11 +16,13 @@ from transformers.pytorch_utils import Conv1D
 from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
 from medusa_lib.growing_cache import growing_cache
 from medusa_lib.lean import (
+    GELU_MAKERS,
     MOST_ROWS,
     LeanBlock,
     LeanGelu,
     LeanGPT2,
     LeanLinear,
+    LeanMLP,
     fastest,
     in_blocks,
     lean_layers,
@@ -80,6 +82,18 @@ def test_every_product_is_the_same_product() -> None:
                 expected = rows @ weight.T + (0 if bias is None else bias)
                 for product in candidates.values():
                     assert torch.allclose(product(rows), expected, atol=1e-5)
+
+
+def test_every_product_with_the_activation_is_the_two_in_turn() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(64, 16), torch.randn(64)
+    candidates = products(weight, bias, GELU_MAKERS)
+    assert candidates.keys() == products(weight, bias).keys()
+    for count in (1, 7, MOST_ROWS):
+        rows = torch.randn(count, 16)
+        expected = NewGELUActivation()(rows @ weight.T + bias)
+        for product in candidates.values():
+            assert torch.allclose(product(rows), expected, atol=1e-5)
 
 
 def test_a_product_in_blocks_is_for_matrices_that_can_be_cut() -> None:
@@ -166,6 +180,28 @@ def test_a_gpt2_block_is_lean_with_a_mask_a_cache_and_neither(tiny_gpt2) -> None
     assert torch.allclose(*answers, atol=1e-4)
 
 
+def test_several_texts_at_once_are_answered_as_the_model_does(tiny_gpt2) -> None:
+    ids = torch.arange(2, 12).view(2, 5)
+    with torch.inference_mode():
+        ours, theirs = (model(ids).logits for model in (tiny_gpt2.lean, tiny_gpt2.model))
+        cache = growing_cache(tiny_gpt2.model.config)
+        places = torch.arange(5).expand(2, 5)
+        cached = tiny_gpt2.lean(ids, past_key_values=cache, position_ids=places, use_cache=True)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert torch.allclose(cached.logits, theirs, atol=1e-4)
+
+
+def test_only_the_usual_second_half_of_a_block_is_made_lean(tiny_gpt2) -> None:
+    for activation, lean in (("gelu_new", 2), ("relu", 0)):
+        config = copy.deepcopy(tiny_gpt2.model.config)
+        config.activation_function = activation
+        model = type(tiny_gpt2.model)(config).eval()
+        twin = lean_twin(model)
+        assert sum(isinstance(module, LeanMLP) for module in twin.modules()) == lean
+        ids = torch.tensor([[2, 3, 4]])
+        assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
+
+
 def test_a_block_of_another_kind_stays(tiny_gpt2, tiny_llama) -> None:
     config = type(tiny_gpt2.model.config)(**tiny_gpt2.model.config.to_dict())
     config._attn_implementation = "eager"
@@ -175,11 +211,11 @@ def test_a_block_of_another_kind_stays(tiny_gpt2, tiny_llama) -> None:
 
 
 def test_a_twin_that_answers_otherwise_is_not_used(tiny_gpt2, monkeypatch) -> None:
-    def wrong(block, x, cache, mask, *_, **__):
-        cache.update(*(torch.zeros(1, 2, x.shape[1], 16) for _ in range(2)), block.layer)
+    def wrong(block, x, texts, cache, mask):
+        cache.update(*(torch.zeros(texts, 2, len(x) // texts, 16) for _ in range(2)), block.layer)
         return x
 
-    monkeypatch.setattr(LeanBlock, "__call__", wrong)
+    monkeypatch.setattr(LeanBlock, "rows", wrong)
     assert lean_twin(tiny_gpt2.model) is tiny_gpt2.model
 
 
