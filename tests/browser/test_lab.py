@@ -10,10 +10,33 @@ import pytest
 from lab import press, slider, value
 from playwright.sync_api import expect
 
-from medusa_lib import Cfg, acceptance_rate, compare, encode, last_logits, medusa_tiny, widgets
+from medusa_lib import (
+    Cfg,
+    acceptance_rate,
+    compare,
+    encode,
+    heads_widgets,
+    last_logits,
+    medusa_tiny,
+    speculate,
+    tree_widgets,
+    widgets,
+)
 from medusa_lib.demo import PROMPT, metrics
+from medusa_lib.device import make_generator
 from medusa_lib.four_words import START, TARGET, WORDS, draft_logits
+from medusa_lib.heads_lesson import learn, start, write_sets
+from medusa_lib.heads_training import (
+    Joint,
+    Training,
+    examples_of,
+    openings,
+    right_ranks,
+    write_texts,
+)
+from medusa_lib.heads_widgets import BATCH, PICTURES, scores_words
 from medusa_lib.plots import visible
+from medusa_lib.tree_views import grown_drafter, tree_view
 from medusa_lib.views import (
     MARKS,
     next_tokens,
@@ -31,8 +54,11 @@ STEP3 = "STEP3_sampling", "SamplingPanel"
 STEP6 = "STEP6_loops", "LoopsPanel"
 STEP7 = "STEP7_demo", "DemoPanel"
 BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
+BEYOND4 = "beyond/BEYOND4_medusa_heads", "TrainHeadsPanel"
+BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
 BLUE = "rgb(0, 114, 178)"
-NAMES = {"temperature", "top-p", "span", "new tokens", "difference"}
+NAMES = {"temperature", "top-p", "span", "new tokens", "difference", "heads", "nodes", "loop"}
+NAMES |= {"steps"}
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
 # What a picture shows: its bars by name, its tick labels, its other texts.
@@ -60,10 +86,16 @@ def says(panel):
     return panel.locator(".says")
 
 
+def panel_class(kind):
+    """The class of that name, from whichever module of panels has it."""
+    modules = (widgets, heads_widgets, tree_widgets)
+    return next(getattr(module, kind) for module in modules if hasattr(module, kind))
+
+
 def arguments(lesson, kind):
     """The arguments that a lesson gives its panel: read from its source, defaults included."""
     notebook = nbformat.read(lab.NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
-    names = {"lm": None, "PROMPT": PROMPT}
+    names = {"lm": None, "PROMPT": PROMPT, "joint": None}
     cells = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     for node in (node for cell in cells for node in ast.walk(cell)):
         match node:
@@ -72,7 +104,7 @@ def arguments(lesson, kind):
             case ast.Call(func=ast.Name(name)) if name == kind:
                 given = [eval(ast.unparse(each), names) for each in node.args]
                 named = {each.arg: eval(ast.unparse(each.value), names) for each in node.keywords}
-                bound = inspect.signature(getattr(widgets, kind)).bind(*given, **named)
+                bound = inspect.signature(panel_class(kind)).bind(*given, **named)
                 bound.apply_defaults()
                 return bound.arguments
     raise AssertionError(f"{lesson} shows no {kind}")
@@ -269,7 +301,80 @@ def test_beyond3_words_and_table_follow_the_keyboard(open_panel, keys):
     assert [line.split() for line in shown] == [list(r) for r in overlap_rows(WORDS, parts)]
 
 
-@pytest.mark.parametrize("which", [STEP3, STEP6, STEP7, BEYOND3], ids=lambda which: which[0])
+def shows_steps(panel, steps):
+    """Set a slider of steps of 20, from wherever it is."""
+    press(panel, "steps", "Home", *["ArrowRight"] * ((steps - 20) // 20))
+    assert value(panel, "steps") == steps
+
+
+def test_beyond4_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
+    panel = open_panel(*BEYOND4)
+    expect(panel).to_contain_text("No heads yet")
+    train, cancel = button(panel, "Train"), button(panel, "Cancel")
+    shows_steps(panel, 300)
+    train.click()
+    expect(panel.get_by_role("status")).to_contain_text("the model writes texts")
+    cancel.click()
+    expect(panel.get_by_role("status")).to_contain_text("cancelled while the model wrote")
+    shows_steps(panel, 40)
+    train.click()
+    expect(says(panel)).to_contain_text("hydra, 40 steps")
+    expect(cancel).to_be_disabled()
+    given = arguments(*BEYOND4)
+    sets, training = write_sets(lm, given["tokens"], seed=given["seed"]), Training(40, BATCH)
+    every = max(1, training.steps // PICTURES)
+    points = list(learn(lm, start(lm, sets, "hydra", training), sets, training, every))
+    expect(says(panel)).to_have_text(scores_words("hydra", points))
+    texts = picture(panel)["texts"]
+    assert {f"head {k}" for k in range(1, len(points[-1].right) + 1)} <= set(texts)
+    panel.screenshot(path=tmp_path / "beyond4.png")
+
+
+@pytest.fixture(scope="module")
+def joint(lm):
+    """The counts of BEYOND5, on the texts that it writes."""
+    written = write_texts(lm, openings(lm, 64, 12, make_generator(7)), 48, 0.0, make_generator(7))
+    heads, _ = lm.heads
+    return Joint(right_ranks(heads, examples_of(written, heads.shape.count), lm.vocab_size))
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"nodes": ["Home"], "loop": ["Home", "ArrowRight"]},
+        {"nodes": ["End"], "heads": ["ArrowLeft", "ArrowLeft"], "loop": ["End"]},
+        {"nodes": ["PageDown", "ArrowRight"], "temperature": ["PageUp"], "loop": ["Home"]},
+    ],
+    ids=str,
+)
+def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves, tmp_path):
+    panel = open_panel(*BEYOND5)
+    given = arguments(*BEYOND5)
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    knobs = int(value(panel, "nodes")), int(value(panel, "heads"))
+    drafter = grown_drafter(lm.heads[0], joint, *knobs)
+    run = speculate(
+        lm,
+        given["prompt"],
+        drafter,
+        given["max_new_tokens"],
+        temperature=value(panel, "temperature"),
+        seed=given["seed"],
+    )
+    expect(slider(panel, "loop")).to_have_attribute("aria-valuemax", f"{len(run.loops) - 1:.1f}")
+    view = tree_view(lm, run, int(value(panel, "loop")))
+    expect(says(panel)).to_have_text(view.words)
+    signs = ["✓ "] * view.accepted + [""] * len(view.tokens)
+    labels = {f"{signs[i]}{i} {visible(token)}" for i, token in enumerate(view.tokens)}
+    assert labels <= set(picture(panel)["texts"])
+    panel.screenshot(path=tmp_path / "beyond5.png")
+
+
+PAGES = [STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5]
+
+
+@pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])
 def test_each_page_is_sound(open_panel, which):
     """Each slider has a name, no two elements share an id, the console holds no error of ours."""
     panel = open_panel(*which)
