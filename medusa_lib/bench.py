@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from cpuinfo import get_cpu_info
 from rich.console import Console
 from rich.progress import Progress
 
@@ -332,6 +333,14 @@ def met(value: float | None, sign: str, goal: float) -> bool | None:
     return value >= goal if sign == ">=" else value <= goal
 
 
+def machine(device: torch.device) -> str:
+    """What computes, in words: the GPU, or the processor and its widest instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = get_cpu_info().get("brand_raw", "unknown processor").replace("|", " ")
+    return f"{name}, {torch.backends.cpu.get_cpu_capability() if device.type == 'cpu' else device}"
+
+
 def run_bench(
     lm: LM,
     prompts: Sequence[str],
@@ -361,6 +370,7 @@ def run_bench(
     result = {
         "model": lm.model_id,
         "device": str(lm.device),
+        "machine": machine(lm.device),
         "threads": torch.get_num_threads(),
         "prompts": len(prompts),
         "new_tokens": count,

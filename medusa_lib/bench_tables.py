@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,12 +48,8 @@ SAMPLING_COLUMNS: Columns = {
         f"{number(row['surprise'])} ± {number(row['surprise_error'])}"
     ),
 }
-GOAL_COLUMNS: Columns = {
-    "measure": lambda row: row["measure"],
-    "goal": lambda row: row["goal"].replace(">=", "≥").replace("<=", "≤"),
-    "reached": lambda row: number(row["reached"]),
-    "met": lambda row: {True: "yes", False: "no", None: "–"}[row["met"]],
-}
+MEASURE, GOAL = "measure", "goal"
+SIGNS = {True: " ✓", False: " ✗", None: ""}  # a goal that is met, missed, not measured
 PASS_COLUMNS: Columns = {
     "positions in one pass": lambda row: row["count"],
     "ms": lambda row: number(row["milliseconds"]),
@@ -60,8 +57,38 @@ PASS_COLUMNS: Columns = {
 }
 
 
-def parts(result: dict) -> list[tuple[str, Columns, list[dict]]]:
-    """(title, columns, rows) of every table that has rows."""
+Reached = dict[str, dict[str, str]]  # machine → measure → what it reached, as it is shown
+
+
+def goal_columns(machine: str, others: Reached) -> Columns:
+    """The goals, what this machine reached, and what others did in earlier runs."""
+    columns: Columns = {
+        MEASURE: lambda row: row["measure"],
+        GOAL: lambda row: row["goal"].replace(">=", "≥").replace("<=", "≤"),
+        machine: lambda row: number(row["reached"]) + SIGNS[row["met"]],
+    }
+    for name, cells in others.items():
+        if name != machine:
+            columns[name] = lambda row, cells=cells: cells.get(row["measure"], "–")
+    return columns
+
+
+def read_goals(text: str) -> Reached:
+    """What the table of goals in a Markdown text says that machines reached."""
+    lines = text.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith(f"| {MEASURE} | {GOAL} |")]
+    if not starts:
+        return {}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in itertools.takewhile(lambda line: line.startswith("|"), lines[starts[0] :])
+    ]
+    head, body = rows[0], rows[2:]
+    return {head[at]: {row[0]: row[at] for row in body} for at in range(2, len(head))}
+
+
+def parts(result: dict, others: Reached | None = None) -> list[tuple[str, Columns, list[dict]]]:
+    """(title, columns, rows) of every table that has rows. others: goals on other machines."""
     cost = result["passes"]
     counts = [
         {"count": str(n), "milliseconds": ms, "ratio": cost["ratio"][n]}
@@ -74,7 +101,7 @@ def parts(result: dict) -> list[tuple[str, Columns, list[dict]]]:
         (f"Outputs that loop ({size(loop)} prompts)", GREEDY_COLUMNS, loop),
         (f"Sampling at temperature 0.8 ({size(sampled)} prompts)", SAMPLING_COLUMNS, sampled),
         ("One pass", PASS_COLUMNS, counts),
-        ("Goals", GOAL_COLUMNS, result["goals"]),
+        ("Goals", goal_columns(result["machine"], others or {}), result["goals"]),
     ]
     return [part for part in titles if part[2]]
 
@@ -99,17 +126,17 @@ def print_tables(result: dict, console: Console) -> None:
 def settings(result: dict) -> str:
     """Under what conditions the figures were measured, in one line."""
     return (
-        f"Model {result['model']}, {result['device']}, {result['threads']} threads, "
+        f"Model {result['model']}, {result['machine']}, {result['threads']} threads, "
         f"{result['prompts']} prompts, {result['new_tokens']} new tokens, median of "
         f"{result['rounds']} rounds in which all decoders took turns. "
         "A text loops if it repeats six tokens three times."
     )
 
 
-def markdown(result: dict) -> str:
-    """All tables as Markdown."""
+def markdown(result: dict, others: Reached | None = None) -> str:
+    """All tables as Markdown. others: goals on other machines."""
     lines = [settings(result), ""]
-    for title, columns, rows in parts(result):
+    for title, columns, rows in parts(result, others):
         heads = list(columns)
         lines += [f"**{title}**", "", row_line(heads)]
         lines += [row_line(["---", *["---:"] * (len(heads) - 1)])]
@@ -126,9 +153,12 @@ def row_line(cells: list[str]) -> str:
 def write_readme(result: dict, path: Path) -> None:
     """Put the tables between the two marks of a Markdown file.
 
-    Raises ValueError if the marks are missing.
+    What other machines reached of the goals stays there. Raises ValueError if the marks are
+    missing.
     """
-    fill_marks(path, START, END, markdown(result))
+    split_at_marks(path, START, END)
+    others = read_goals(path.read_text(encoding="utf-8"))
+    fill_marks(path, START, END, markdown(result, others))
 
 
 def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> None:

@@ -22,6 +22,7 @@ from medusa_lib.bench import (
     Tally,
     goals,
     greedy_row,
+    machine,
     main,
     read_prompts,
     run_bench,
@@ -29,7 +30,7 @@ from medusa_lib.bench import (
     sampling_row,
     surprise,
 )
-from medusa_lib.bench_tables import END, START, markdown, parts, write_readme
+from medusa_lib.bench_tables import END, SIGNS, START, markdown, parts, read_goals, write_readme
 from medusa_lib.cost import COUNTS
 
 FEW = ["Once upon a time there was a", "la la la la"]
@@ -181,6 +182,28 @@ def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
     path.write_text("no marks")
     with pytest.raises(ValueError, match="--readme must have the marks"):
         write_readme(result, path)
+
+
+def test_what_other_machines_reached_stays_in_the_readme(result, tmp_path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"{START}\n{END}\n", encoding="utf-8")
+    other = [{**goal, "reached": 7.0, "met": True} for goal in result["goals"][1:]]
+    write_readme({**result, "machine": "abacus", "goals": other}, path)
+    write_readme({**result, "machine": "slate"}, path)
+    write_readme({**result, "machine": "slate"}, path)
+    reached = read_goals(path.read_text(encoding="utf-8"))
+    assert list(reached) == ["slate", "abacus"]
+    first, *rest = (goal["measure"] for goal in result["goals"])
+    assert reached["abacus"] == {first: "–"} | dict.fromkeys(rest, "7.00 ✓")
+    signs = {goal["measure"]: SIGNS[goal["met"]] for goal in result["goals"]}
+    assert all(cell.endswith(signs[measure]) for measure, cell in reached["slate"].items())
+    assert read_goals("no table") == {}
+
+
+def test_the_machine_has_a_name_that_fits_a_table() -> None:
+    name = machine(torch.device("cpu"))
+    assert name.split(", ")[0]
+    assert "|" not in name
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:
