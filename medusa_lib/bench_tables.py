@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,34 +56,46 @@ PASS_COLUMNS: Columns = {
 }
 
 
-Reached = dict[str, dict[str, str]]  # machine → measure → what it reached, as it is shown
+Reached = dict[str, dict[tuple[str, str], str]]  # machine → (measure, goal) → the cell shown
+
+
+def as_shown(row: dict) -> tuple[str, str]:
+    """A measure and its goal as they are shown."""
+    return row["measure"], row["goal"].replace(">=", "≥").replace("<=", "≤")
 
 
 def goal_columns(machine: str, others: Reached) -> Columns:
     """The goals, what this machine reached, and what others did in earlier runs."""
     columns: Columns = {
-        MEASURE: lambda row: row["measure"],
-        GOAL: lambda row: row["goal"].replace(">=", "≥").replace("<=", "≤"),
+        MEASURE: lambda row: as_shown(row)[0],
+        GOAL: lambda row: as_shown(row)[1],
         machine: lambda row: number(row["reached"]) + SIGNS[row["met"]],
     }
     for name, cells in others.items():
         if name != machine:
-            columns[name] = lambda row, cells=cells: cells.get(row["measure"], "–")
+            columns[name] = lambda row, cells=cells: cells.get(as_shown(row), "–")
     return columns
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of one line of a Markdown table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def read_goals(text: str) -> Reached:
     """What the table of goals in a Markdown text says that machines reached."""
-    lines = text.splitlines()
-    starts = [i for i, line in enumerate(lines) if line.startswith(f"| {MEASURE} | {GOAL} |")]
+    lines = [line for line in text.splitlines() if line.lstrip().startswith("|")]
+    tables = [cells_of(line) for line in lines]
+    starts = [i for i, cells in enumerate(tables) if cells[:2] == [MEASURE, GOAL]]
     if not starts:
         return {}
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in itertools.takewhile(lambda line: line.startswith("|"), lines[starts[0] :])
-    ]
-    head, body = rows[0], rows[2:]
-    return {head[at]: {row[0]: row[at] for row in body} for at in range(2, len(head))}
+    head, _, *rows = tables[starts[0] :]
+    reached: Reached = {name: {} for name in head[2:] if name}
+    for measure, goal, *cells in (row for row in rows if len(row) > 2):
+        for name, cell in zip(head[2:], cells, strict=False):
+            if name:
+                reached[name][measure, goal] = cell
+    return reached
 
 
 def parts(result: dict, others: Reached | None = None) -> list[tuple[str, Columns, list[dict]]]:
@@ -153,12 +164,11 @@ def row_line(cells: list[str]) -> str:
 def write_readme(result: dict, path: Path) -> None:
     """Put the tables between the two marks of a Markdown file.
 
-    What other machines reached of the goals stays there. Raises ValueError if the marks are
-    missing.
+    What other machines reached stays there for goals that are still the same.
+    Raises ValueError if the marks are missing.
     """
-    split_at_marks(path, START, END)
-    others = read_goals(path.read_text(encoding="utf-8"))
-    fill_marks(path, START, END, markdown(result, others))
+    _, old, _ = split_at_marks(path, START, END)
+    fill_marks(path, START, END, markdown(result, read_goals(old)))
 
 
 def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> None:
@@ -173,18 +183,18 @@ def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> 
         split_at_marks(readme, START, END)
 
 
-def split_at_marks(path: Path, start: str, end: str) -> tuple[str, str]:
-    """What stands before and after two marks of a file. Raises ValueError if one is missing."""
+def split_at_marks(path: Path, start: str, end: str) -> tuple[str, str, str]:
+    """What stands before, between and after two marks. Raises ValueError if one is missing."""
     whole = path.read_text(encoding="utf-8")
     if start not in whole or end not in whole:
         raise ValueError(f"--readme must have the marks {start} and {end}, got {path.name}")
     before, rest = whole.split(start, 1)
-    return before, rest.split(end, 1)[1]
+    return before, *rest.split(end, 1)
 
 
 def fill_marks(path: Path, start: str, end: str, text: str) -> None:
     """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
-    before, after = split_at_marks(path, start, end)
+    before, _, after = split_at_marks(path, start, end)
     path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 

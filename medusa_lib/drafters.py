@@ -54,14 +54,16 @@ class NgramDrafter:
     Looks for the latest earlier place where the last `longest` tokens stood, then fewer, and
     copies from there; at the end of the text it begins again. Costs no forward pass. After
     prompt lookup decoding, Saxena 2023, which takes the earliest place and ends there.
-    shortest: fewer tokens are no reason to bet.
+    shortest: fewer tokens are no reason to bet. trust: how many tokens to copy for each one that
+    matched, since a long match holds for longer; None: as many as are asked for.
     """
 
     span = 7
 
-    def __init__(self, longest: int = 3, shortest: int = 1) -> None:
+    def __init__(self, longest: int = 3, shortest: int = 1, trust: int | None = None) -> None:
         self.longest = check_int("longest", longest, check_int("shortest", shortest, 1))
         self.shortest = shortest
+        self.trust = None if trust is None else check_int("trust", trust, 1)
         self.ids: list[int] = []
         self.places: dict[tuple[int, ...], int] = {}  # n-gram → where it last ended
 
@@ -72,7 +74,8 @@ class NgramDrafter:
             end = self.places.get(tuple(self.ids[-n:]))
             if end is not None:
                 copied = itertools.cycle(self.ids[end:])  # past the end of the text, again
-                return Branch(list(itertools.islice(copied, span)))
+                most = span if self.trust is None else min(span, self.trust * n)
+                return Branch(list(itertools.islice(copied, most)))
         return Branch()
 
     def read(self, ids: list[int]) -> None:
@@ -327,6 +330,13 @@ def draft_model(
     return drafter
 
 
+def careful_ngram() -> NgramDrafter:
+    """An n-gram drafter that copies further the longer the match is."""
+    drafter = NgramDrafter(longest=5, trust=4)
+    drafter.span = 16
+    return drafter
+
+
 def ngram_or_heads(lm: LM) -> FirstOf:
     """Where the last five tokens stood before, what followed them; else a tree of heads.
 
@@ -339,7 +349,7 @@ def ngram_or_heads(lm: LM) -> FirstOf:
 
 DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "self": ModelDrafter,
-    "ngram": lambda lm, temperature, top_p, generator: NgramDrafter(),
+    "ngram": lambda lm, temperature, top_p, generator: careful_ngram(),
     "draft_model": draft_model,
     "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
     "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),

@@ -14,7 +14,7 @@ ROOM = 64  # tokens; the first room of a layer, doubled whenever it is full
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer of keys and values `[1, heads, tokens, head_dim]`, the beginnings of two rooms.
+    """One layer of keys and values `[n, heads, tokens, head_dim]`, the beginnings of two rooms.
 
     rooms: tensors with space for more tokens. lengths: how many tokens of each are held.
     """

@@ -30,7 +30,15 @@ from medusa_lib.bench import (
     sampling_row,
     surprise,
 )
-from medusa_lib.bench_tables import END, SIGNS, START, markdown, parts, read_goals, write_readme
+from medusa_lib.bench_tables import (
+    END,
+    START,
+    markdown,
+    parts,
+    read_goals,
+    split_at_marks,
+    write_readme,
+)
 from medusa_lib.cost import COUNTS
 
 FEW = ["Once upon a time there was a", "la la la la"]
@@ -184,26 +192,47 @@ def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
         write_readme(result, path)
 
 
+def cell(goal: dict) -> str:
+    return f"{goal['reached']:.2f} {'✓' if goal['met'] else '✗'}"
+
+
 def test_what_other_machines_reached_stays_in_the_readme(result, tmp_path) -> None:
     path = tmp_path / "README.md"
-    path.write_text(f"{START}\n{END}\n", encoding="utf-8")
-    other = [{**goal, "reached": 7.0, "met": True} for goal in result["goals"][1:]]
-    write_readme({**result, "machine": "abacus", "goals": other}, path)
-    write_readme({**result, "machine": "slate"}, path)
-    write_readme({**result, "machine": "slate"}, path)
-    reached = read_goals(path.read_text(encoding="utf-8"))
+    stray = "| measure | goal | stray |\n| --- | --- | --- |\n| x | y | z |\n"
+    path.write_text(f"{stray}\n{START}\n{END}\n", encoding="utf-8")
+    goals = [{**goal, "reached": 7.0 + i, "met": i > 0} for i, goal in enumerate(result["goals"])]
+    write_readme({**result, "machine": "abacus", "goals": goals}, path)
+    write_readme({**result, "machine": "slate", "goals": goals}, path)
+    now = [{**goal, "reached": 5.0} for goal in goals]
+    now[0]["measure"], now[1]["goal"] = "something new", ">= 9"
+    write_readme({**result, "machine": "slate", "goals": now}, path)
+    _, table, _ = split_at_marks(path, START, END)
+    reached = read_goals(table)
     assert list(reached) == ["slate", "abacus"]
-    first, *rest = (goal["measure"] for goal in result["goals"])
-    assert reached["abacus"] == {first: "–"} | dict.fromkeys(rest, "7.00 ✓")
-    signs = {goal["measure"]: SIGNS[goal["met"]] for goal in result["goals"]}
-    assert all(cell.endswith(signs[measure]) for measure, cell in reached["slate"].items())
+    assert list(reached["slate"].values()) == [cell(goal) for goal in now]
+    assert list(reached["abacus"].values()) == ["–", "–", *(cell(goal) for goal in goals[2:])]
+    assert path.read_text(encoding="utf-8").startswith(stray)
+
+
+def test_a_table_of_goals_may_be_laid_out_by_hand() -> None:
+    text = "|measure   |  goal| a | b |\n|---|---|---|---|\n  | x | ≥ 1 | 2 ✓ |  \n| y | ≥ 3 |\n"
+    assert read_goals(text) == {"a": {("x", "≥ 1"): "2 ✓"}, "b": {}}
     assert read_goals("no table") == {}
 
 
-def test_the_machine_has_a_name_that_fits_a_table() -> None:
-    name = machine(torch.device("cpu"))
-    assert name.split(", ")[0]
-    assert "|" not in name
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        (
+            {"brand_raw": "  Abacus | 3  000 ", "family": 6, "model": 0},
+            "Abacus 3 000 (family 6, model 0)",
+        ),
+        ({}, "unknown processor"),
+    ],
+)
+def test_the_machine_has_a_name_that_fits_a_table(monkeypatch, about, name) -> None:
+    monkeypatch.setattr(bench, "get_cpu_info", lambda: about)
+    assert machine(torch.device("cpu")) == f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:

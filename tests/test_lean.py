@@ -191,6 +191,38 @@ def test_several_texts_at_once_are_answered_as_the_model_does(tiny_gpt2) -> None
     assert torch.allclose(cached.logits, theirs, atol=1e-4)
 
 
+def test_a_layer_that_is_nearly_dead_is_made_lean_as_well(tiny_gpt2) -> None:
+    model = copy.deepcopy(tiny_gpt2.model)
+    with torch.no_grad():
+        for block in model.transformer.h:
+            block.mlp.c_fc.weight.mul_(0.1)
+            block.mlp.c_fc.bias.fill_(-4.0)  # the activation leaves next to nothing of it
+    twin = lean_twin(model)
+    assert any(isinstance(module, LeanMLP) for module in twin.modules())
+    for count in (1, 9):
+        ids = torch.arange(2, 2 + count)[None]
+        assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
+
+
+def test_the_usual_product_is_always_among_the_right_ones() -> None:
+    every = dict(enumerate([lambda rows: rows * torch.nan, lambda rows: rows]))
+    assert set(right_ones(every, torch.ones(3, 4))) == {0}
+
+
+def test_something_else_in_the_place_of_dropout_stays(tiny_gpt2) -> None:
+    class Halves(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    model = copy.deepcopy(tiny_gpt2.model)
+    for block in model.transformer.h:
+        block.mlp.dropout = Halves()
+    twin, ids = lean_twin(model), torch.tensor([[2, 3, 4]])
+    assert not any(isinstance(module, LeanMLP) for module in twin.modules())
+    assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
+    assert not torch.allclose(logits_of(twin, ids), logits_of(tiny_gpt2.model, ids), atol=1e-4)
+
+
 def test_only_the_usual_second_half_of_a_block_is_made_lean(tiny_gpt2) -> None:
     for activation, lean in (("gelu_new", 2), ("relu", 0)):
         config = copy.deepcopy(tiny_gpt2.model.config)

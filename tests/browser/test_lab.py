@@ -57,8 +57,17 @@ BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
 BEYOND4 = "beyond/BEYOND4_medusa_heads", "TrainHeadsPanel"
 BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
 BLUE = "rgb(0, 114, 178)"
-NAMES = {"temperature", "top-p", "span", "new tokens", "difference", "heads", "nodes", "loop"}
-NAMES |= {"steps"}
+SLIDERS = [
+    "temperature",
+    "top-p",
+    "span",
+    "new tokens",
+    "difference",
+    "heads",
+    "nodes",
+    "loop",
+    "steps",
+]
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
 # What a picture shows: its bars by name, its tick labels, its other texts.
@@ -379,7 +388,7 @@ def test_each_page_is_sound(open_panel, which):
     """Each slider has a name, no two elements share an id, the console holds no error of ours."""
     panel = open_panel(*which)
     for handle in panel.get_by_role("slider").all():
-        assert handle.get_attribute("aria-label") in NAMES
+        assert handle.get_attribute("aria-label") in SLIDERS
     ids = panel.page.evaluate("[...document.querySelectorAll('.medusa-panel [id]')].map(e => e.id)")
     assert len(set(ids)) == len(ids)
     expect(panel.page.locator(".jp-RenderedText[data-mime-type$=stderr]")).to_have_count(0)
