@@ -7,12 +7,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from medusa_lib.checks import check_int
 from medusa_lib.drafters import Drafter, check_needs_no_pass
+from medusa_lib.lean import products
 from medusa_lib.medusa_heads import HeadsDrafter, MedusaHeads
 from medusa_lib.model import LM, make_lm
 from medusa_lib.one_pass import State, one_pass, roll_back
@@ -179,15 +181,17 @@ class Machine:
 def measure_machine(numbers: int = 2**26, width: int = 1024, repeats: int = 5) -> Machine:
     """Roughly what this processor can do: the best of a few timings in float32.
 
-    Reading: a matrix of that many numbers, too many for the processor's own cache, times one
-    vector, so that each is read once. Arithmetic: two square matrices of that width multiplied.
+    Reading: a matrix of that many numbers, too many for the processor's own cache, is added up
+    or multiplied with a vector, so that each is read once; the faster of the two counts.
+    Arithmetic: two square matrices of that width, by the fastest product that `lean` knows.
     """
     for name, value in {"numbers": numbers, "width": width, "repeats": repeats}.items():
         check_int(name, value, 1)
     matrix, vector = torch.rand(max(1, numbers // width), width), torch.rand(width)
     square = torch.rand(width, width)
-    reading = _fastest(lambda: matrix @ vector, repeats)
-    working = _fastest(lambda: square @ square, repeats)
+    reading = min(_fastest(matrix.sum, repeats), _fastest(lambda: matrix @ vector, repeats))
+    ways = products(square, None).values()
+    working = min(_fastest(partial(product, square), repeats) for product in ways)
     return Machine(4 * matrix.numel() / reading, 2 * width**3 / working)
 
 

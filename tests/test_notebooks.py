@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import refresh
 import torch
 from nbconvert import HTMLExporter
 
@@ -148,6 +149,26 @@ def validate(paths: list[Path], **environment: str) -> subprocess.CompletedProce
         text=True,
         check=False,
     )
+
+
+def test_refreshing_stores_a_clean_run_and_a_failing_one_changes_nothing(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
+    cells = ["import ipywidgets\nipywidgets.IntSlider()", "print(1)\nprint(2)"]
+    for path, sources in ((good, cells), (bad, [*cells, "1 / 0"])):
+        new = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in sources])
+        new.metadata["kernelspec"] = read(LESSONS[0]).metadata.kernelspec
+        new.cells[0].metadata["tags"] = ["kept"]
+        nbformat.write(new, path)
+    before = bad.read_text(encoding="utf-8")
+    refresh.main([str(good)])
+    with pytest.raises(SystemExit, match="ZeroDivisionError"):
+        refresh.main([str(bad)])
+    assert bad.read_text(encoding="utf-8") == before
+    stored = read(good)
+    assert [output.text for output in stored.cells[1].outputs] == ["1\n2\n"]
+    assert stored.cells[0].metadata == {"tags": ["kept"]}
+    test_stored_run_is_one_clean_run(good)
+    test_nothing_of_the_machine_is_stored(good)
 
 
 def test_a_wrong_stored_output_fails_validation(tmp_path: Path) -> None:
