@@ -1,7 +1,7 @@
 """A lean twin of a model: the same weights, passes of a few tokens at almost the price of one.
 
 You can skip this module: nothing in a lesson depends on how it works. On a CPU, PyTorch's usual
-product of a weight matrix with 2 to 32 rows can take three times as long as with one row. Other
+product of a weight matrix with a few rows can take three times as long as with one row. Other
 ways to compute the same product do not jump so. Which one is fastest differs between processors,
 so it is timed here, once per shape of matrix, and checked against the usual one.
 """
@@ -28,12 +28,15 @@ from medusa_lib.growing_cache import growing_cache, is_growing
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # rows [n, in] → [n, out]
 Maker = Callable[[torch.Tensor, torch.Tensor | None], Product | None]  # weight, bias → product
-Chooser = Callable[..., tuple[int, int]]  # see chooser
+Choices = tuple[int, int, int]  # the makers for one row, for a few and for many
+Chooser = Callable[..., Choices]  # see chooser
 FEW_ROWS = 8  # how many rows "a few" is timed with
-MOST_ROWS = 32  # for more than these the usual product is as good
+MOST_ROWS = 32  # more than these are many
+MANY_ROWS = 64  # how many rows "many" is timed with
 FAR_NUMBERS = 2**21  # weights of 4 bytes that do not fit a processor's nearest caches
 MOST_COPIES = 32  # enough for any layer whose speed matters
 TRIES = 25  # timings of each product; the fastest counts
+MANY_TRIES = 5  # with many rows, when one takes longer and varies less
 TOLERANCE = 1e-4  # largest difference from the usual product, relative to its largest number
 SMALL = 0.01  # if that number is smaller, this one counts: an activation may leave next to nothing
 
@@ -139,10 +142,10 @@ def products(
 
 
 def agrees(product: Product, plain: Product, rows: torch.Tensor) -> bool:
-    """True if a product is the usual one for all of `rows` and for any smaller number of them."""
+    """True if a product is the usual one for all of `rows` and for any few of them."""
     wanted = plain(rows)
     bound = TOLERANCE * max(SMALL, float(wanted.abs().max()))
-    counts = range(1, len(rows) + 1)
+    counts = {*range(1, min(MOST_ROWS, len(rows)) + 1), len(rows)}
     return all(float((product(rows[:n]) - wanted[:n]).abs().max()) <= bound for n in counts)
 
 
@@ -166,9 +169,9 @@ def in_turn(maker: Maker, weight: torch.Tensor, bias: torch.Tensor | None) -> Pr
 
 
 def fastest(candidates: dict[int, Product], rows: torch.Tensor) -> int:
-    """Which product is fastest for `rows`: the best of TRIES timings, in which they take turns."""
+    """Which product is fastest for `rows`: the best of some timings, in which they take turns."""
     best = dict.fromkeys(candidates, float("inf"))
-    for _ in range(TRIES):
+    for _ in range(TRIES if len(rows) <= MOST_ROWS else MANY_TRIES):
         for i, product in candidates.items():
             began = time.perf_counter()
             product(rows)
@@ -184,21 +187,21 @@ class Direct(nn.Module):
 
 
 class LeanLinear(Direct):
-    """A linear layer with one product for a single row, one for a few and the usual for many.
+    """A linear layer with one product for a single row, one for a few and one for many.
 
-    choices: the places in `makers` of the first two.
+    choices: their places in `makers`.
     """
 
     def __init__(
         self,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
-        choices: tuple[int, int],
+        choices: Choices,
         makers: Sequence[Maker] = MAKERS,
     ) -> None:
         super().__init__()
-        self.one, self.few = (makers[choice](weight, bias) for choice in choices)
-        self.many = makers[0](weight, bias)
+        made = {choice: makers[choice](weight, bias) for choice in choices}
+        self.one, self.few, self.many = (made[choice] for choice in choices)
         self.width = weight.shape[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -404,22 +407,22 @@ def lean_module(module: nn.Module, choose: Chooser) -> nn.Module | None:
 
 
 def chooser() -> Chooser:
-    """A function (weight, bias, makers) → the places of the makers for one row and for a few.
+    """A function (weight, bias, makers) → the fastest makers for each number of rows.
 
     They are timed once a shape.
     """
-    known: dict[tuple, tuple[int, int]] = {}
+    known: dict[tuple, Choices] = {}
 
     def choose(
         weight: torch.Tensor, bias: torch.Tensor | None, makers: Sequence[Maker] = MAKERS
-    ) -> tuple[int, int]:
+    ) -> Choices:
         key = (*weight.shape, weight.is_contiguous(), bias is None, makers is MAKERS)
         if key not in known:
-            size = MOST_ROWS * weight.shape[1]
-            rows = torch.linspace(-1, 1, size, dtype=weight.dtype).view(MOST_ROWS, -1)
+            size = MANY_ROWS * weight.shape[1]
+            rows = torch.linspace(-1, 1, size, dtype=weight.dtype).view(MANY_ROWS, -1)
             right = right_ones(products(weight, bias, makers), rows)
             timed = {i: in_turn(makers[i], weight, bias) for i in right}
-            known[key] = fastest(timed, rows[:1]), fastest(timed, rows[:FEW_ROWS])
+            known[key] = tuple(fastest(timed, rows[:n]) for n in (1, FEW_ROWS, MANY_ROWS))
         return known[key]
 
     return choose

@@ -399,11 +399,11 @@ class Growth:
     least_open: how likely, for the next head to be asked.
     """
 
-    most: int = 7
+    most: int = 10
     depth: int = 8
-    ranks: int = 2
-    least: float = 0.15
-    least_open: float = 0.25
+    ranks: int = 3
+    least: float = 0.06
+    least_open: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("most", "depth", "ranks"):

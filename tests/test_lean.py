@@ -155,7 +155,7 @@ def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
         weight = layer.weight.detach().t() if isinstance(layer, Conv1D) else layer.weight.detach()
         bias = None if layer.bias is None else layer.bias.detach()
         for choice in range(2):
-            lean = LeanLinear(weight, bias, (choice, choice))
+            lean = LeanLinear(weight, bias, (choice, choice, choice))
             for shape in ((1, 1, 6), (2, 3, 6), (4, 6), (5, 9, 6)):
                 x = torch.randn(shape)
                 assert torch.allclose(lean(x), model(x), atol=1e-5)

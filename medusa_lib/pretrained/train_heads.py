@@ -69,10 +69,10 @@ class HeadsRecipe:
     count: int = 6
     inner: int = 512
     words: int = 1536
-    tokens: int = 3_500_000
+    tokens: int = 2_000_000
     new_tokens: int = 64
     book_share: float = 0.15
-    steps: int = 24_000
+    steps: int = 16_000
     batch: int = 512
     lr: float = 3e-3
     seed: int = 7
