@@ -399,11 +399,11 @@ class Growth:
     least_open: how likely, for the next head to be asked.
     """
 
-    most: int = 10
+    most: int = 8
     depth: int = 8
-    ranks: int = 3
-    least: float = 0.06
-    least_open: float = 0.3
+    ranks: int = 2
+    least: float = 0.1
+    least_open: float = 0.35
 
     def __post_init__(self) -> None:
         for name in ("most", "depth", "ranks"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -68,12 +69,19 @@ def verify_typically(
     ones; the token after it is drawn from what is typical there.
     """
     parents = branch.parents or range(-1, len(branch.tokens) - 1)
-    probs = [nucleus_probs(row, temperature, top_p) for row in logits]
-    fine = [typical_tokens(p, rule) for p in probs]
-    pairs = zip(branch.tokens, parents, strict=True)
-    path = longest_path([bool(fine[parent + 1][token]) for token, parent in pairs], parents)
-    row = path[-1] + 1 if path else 0
-    return path, draw_from(probs[row] * fine[row], generator)
+    accepted: list[bool] = []
+
+    @cache
+    def at(row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        probs = nucleus_probs(logits[row], temperature, top_p)
+        return probs, typical_tokens(probs, rule)
+
+    for token, parent in zip(branch.tokens, parents, strict=True):
+        reached = parent < 0 or accepted[parent]
+        accepted.append(reached and bool(at(parent + 1)[1][token]))
+    path = longest_path(accepted, parents)
+    probs, fine = at(path[-1] + 1 if path else 0)
+    return path, draw_from(probs * fine, generator)
 
 
 def longest_path(accepted: Sequence[bool], parents: Sequence[int]) -> list[int]:
