@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -43,6 +44,28 @@ def test_a_llama_gets_heads_that_draft_for_it(tiny_llama, made) -> None:
         assert run.new_ids == run_greedy(tiny_llama, prompt, 20).new_ids
         accepted += sum(record.accepted for record in run.loops)
     assert accepted > 0
+
+
+def test_products_in_bfloat16_train_heads_as_well(tiny_llama, made, tmp_path) -> None:
+    """Not the same heads to the bit, but as good ones; what is kept is single precision."""
+    shutil.copytree(made / "work", tmp_path / "work")
+    (tmp_path / "work" / train_heads.CHECKPOINT).unlink()
+    assert make(tiny_llama, [], TINY, tmp_path, 10, "bfloat16")
+    rough, exact = (load_file(folder / "heads.safetensors") for folder in (tmp_path, made))
+    assert not torch.equal(rough["out.weight"], exact["out.weight"]), "bfloat16 was not used"
+    saved = torch.load(tmp_path / "work" / train_heads.CHECKPOINT, weights_only=True)
+    assert saved["heads"]["out.weight"].dtype == torch.float32
+    figures = [json.loads((folder / "figures.json").read_text()) for folder in (tmp_path, made)]
+    rough, exact = ([row["loss"] for row in one["history"]] for one in figures)
+    assert rough == pytest.approx(exact, rel=0.01)
+    assert rough[-1] < 0.97 * rough[0], "nothing was learned"
+    assert [one["precision"] for one in figures] == ["bfloat16", "float32"]
+
+
+def test_another_precision_is_refused(tiny_llama, tmp_path) -> None:
+    with pytest.raises(ValueError, match="precision must be one of .*, got 'bf16'"):
+        make(tiny_llama, [], TINY, tmp_path, precision="bf16")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_card_says_what_the_figures_say(made) -> None:

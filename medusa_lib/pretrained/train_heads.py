@@ -13,7 +13,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,12 @@ from medusa_lib.medusa_heads import HeadsShape, load_heads, model_parts, probe, 
 from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.pretrained.books import Book, read_corpus
 from medusa_lib.pretrained.heads_card import write_heads_card
-from medusa_lib.pretrained.train import catch_interrupt
+from medusa_lib.pretrained.train import catch_interrupt, fast_bfloat16
 from medusa_lib.tree_attention import grow_tree
 from medusa_lib.utilities import decode
 
+Step = tuple[int, float]  # see train_steps
+PRECISIONS = ("float32", "bfloat16")
 TEXTS = 128  # written at once
 TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
 LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
@@ -219,12 +221,32 @@ def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
     return [{"of": kept["steps"], **row} for row in saved["history"]]
 
 
-def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: int = 200) -> bool:
+def under_autocast(steps: Iterator[Step], device: str, precision: str) -> Iterator[Step]:
+    """The same steps, each of them computed with products in that precision."""
+    while True:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def make(
+    lm: LM,
+    books: Sequence[Book],
+    recipe: HeadsRecipe,
+    out: Path,
+    every: int = 200,
+    precision: str = "float32",
+) -> bool:
     """Write texts, train or resume in `out`, export; False if it was interrupted.
 
-    Texts and checkpoint lie in `out`/work and may be deleted at the end.
+    Texts and checkpoint lie in `out`/work and may be deleted at the end. precision: of the
+    products in training, one of PRECISIONS; sums and weights stay in float32. Raises ValueError
+    for another one, or for what does not fit, before anything is written.
     """
-    # Refuse what does not fit before anything is written.
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     model_parts(lm), lengths_for(lm, recipe)
     work, began = out / "work", time.perf_counter()
     check_same_run(lm, books, recipe, work)
@@ -241,7 +263,8 @@ def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: i
         held_out = held_out_examples(lm, books, recipe, work)
         learner, history = start_or_resume(lm, examples, recipe, work / CHECKPOINT)
         training = bar.add_task("steps", total=recipe.steps, completed=learner.step)
-        for step, loss in train_steps(learner, examples, recipe.training(), lm.vocab_size):
+        steps = train_steps(learner, examples, recipe.training(), lm.vocab_size)
+        for step, loss in under_autocast(steps, lm.device.type, precision):
             bar.update(training, completed=step, description=f"steps, loss {loss:.2f}")
             if step % every == 0 or step == recipe.steps or asked.is_set():
                 ranks = right_ranks(learner.heads, held_out["own text"], lm.vocab_size)
@@ -251,7 +274,7 @@ def make(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, out: Path, every: i
                 save_learner(learner, recipe, history, work / CHECKPOINT)
             if asked.is_set():
                 return False
-    export(lm, learner, held_out, recipe, history, len(examples), books, out)
+    export(lm, learner, held_out, recipe, history, len(examples), books, out, precision)
     print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
     return True
 
@@ -313,6 +336,7 @@ def export(
     examples: int,
     books: Sequence[Book],
     out: Path,
+    precision: str,
 ) -> None:
     """Write heads, the fastest of several trees, figures and card into `out`.
 
@@ -332,6 +356,7 @@ def export(
     figures = {
         "model": lm.model_id,
         "recipe": dataclasses.asdict(recipe),
+        "precision": precision,
         "parameters": sum(p.numel() for p in heads.parameters()),
         "examples": examples,
         "top_accuracy": {name: top_accuracy(part) for name, part in ranks.items()},
@@ -352,6 +377,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where heads and card go")
     parser.add_argument("--device", help="cpu, cuda or mps; the best at hand if not given")
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", *PRECISIONS],
+        help="of the products in training; auto takes bfloat16 where hardware computes it",
+    )
     for field in dataclasses.fields(HeadsRecipe):
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default)
@@ -366,7 +397,10 @@ def main(argv: list[str] | None = None) -> None:
         recipe = HeadsRecipe(**{field.name: getattr(args, field.name) for field in fields})
         check_int("--every", args.every, 1)
         books = read_corpus(args.corpus) if args.corpus else []
-        done = make(load_lm(args.model, args.device), books, recipe, args.out, args.every)
+        lm, precision = load_lm(args.model, args.device), args.precision
+        if precision == "auto":
+            precision = "bfloat16" if fast_bfloat16(lm.device.type) else "float32"
+        done = make(lm, books, recipe, args.out, args.every, precision)
     except (ValueError, OSError, ModelLoadError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
