@@ -5,8 +5,11 @@ Speculative sampling, found twice: Leviathan et al. 2023, Chen et al. 2023.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from medusa_lib.checks import check_top_p
 from medusa_lib.one_pass import Branch
 from medusa_lib.sampling import softmax_temp, top_p_indices
 from medusa_lib.tree_attention import follow
@@ -18,9 +21,10 @@ def nucleus_probs(logits: torch.Tensor, temperature: float, top_p: float | None)
     Float64, on the CPU. Raises ValueError for a temperature or top_p out of range.
     """
     probs = softmax_temp(logits.cpu().double(), temperature)
-    nucleus = top_p_indices(probs, top_p)
-    if len(nucleus) == len(probs):
+    top_p = check_top_p(top_p, high=math.inf)
+    if top_p is None or top_p == 1:
         return probs
+    nucleus = top_p_indices(probs, top_p)
     kept = torch.zeros_like(probs)
     kept[nucleus] = probs[nucleus]
     return kept / kept.sum()
