@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medusa_lib.checks import check_int, check_share
-from medusa_lib.lean import lean_layers, stamp, version_of
+from medusa_lib.lean import lean_layers, lean_linear, stamp, version_of
 from medusa_lib.model import LM
 from medusa_lib.one_pass import FAMILIES, Branch, State, check_tree_fits
 from medusa_lib.tree_attention import Node, Parents, parents_of
@@ -135,18 +135,18 @@ class MedusaHeads(nn.Module):
 
 
 class QuickStep:
-    """Hydra's block for a few rows: what a token adds is looked up, sums are part of products."""
+    """Hydra's block for a few rows: what a token adds is looked up, not multiplied each time."""
 
     def __init__(self, heads: MedusaHeads) -> None:
         width, up, down = heads.shape.width, heads.up, heads.down
         self.table = heads.embedding @ up.weight[:, width:].t() + up.bias
-        self.up, self.down = up.weight[:, :width].t().contiguous(), down.weight.t().contiguous()
-        self.bias = down.bias.clone()
+        self.up = lean_linear(up.weight[:, :width])
+        self.down = lean_linear(down.weight, down.bias)
 
     def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
         """What the head before said from `[n, width]`, and ids → what this head says from."""
-        inner = torch.addmm(self.table[tokens], before, self.up)
-        return torch.addmm(before, F.silu(inner, inplace=True), self.down).add_(self.bias)
+        inner = self.up(before).add_(self.table[tokens])
+        return self.down(F.silu(inner, inplace=True)).add_(before)
 
 
 @torch.no_grad()

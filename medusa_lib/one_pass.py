@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -22,6 +23,7 @@ from medusa_lib.utilities import greedy_next
 # Logits closer than this count as a near tie. More than twice the largest difference between
 # two kinds of pass that `python -m medusa_lib.numerics` finds for numbers of this type.
 TIE_BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.1, torch.float64: 1e-6}
+LOWEST = float(np.finfo(np.float32).min)
 FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
 MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
 
@@ -169,36 +171,40 @@ def verify_greedily(choices: Sequence[int], branch: Sequence[int]) -> tuple[int,
 def greedy_choices(
     state: State, branch: Sequence[int], logits: torch.Tensor, tie_bound: float
 ) -> tuple[list[int], int]:
-    """Logits `[len(branch) + 1, V]` → (greedy's choice in each row, passes spent on near ties).
+    """Logits `[len(branch) + 1, V]` → (greedy's choices, passes spent on near ties).
 
     Passes over one token, many tokens or a cache differ in the last bits, so where the two
     best logits lie closer than `tie_bound`, the choice could flip. There greedy's own pass
-    decides: the whole text, no cache, the plain model. Rows after the first disagreement with
-    the branch are not looked at.
+    decides: the whole text, no cache, the plain model. The last choice is the first that the
+    branch disagrees with; the rows after it are not looked at.
     """
-    choices, near = best_and_near(logits, tie_bound)
-    passes = 0
-    for i, tie in enumerate(near):
-        if tie:
-            choices[i] = settle(state, branch[:i])
-            passes += 1
-        if i < len(branch) and branch[i] != choices[i]:
+    choices, passes = [], 0
+    for i, row in enumerate(as_rows(logits)):
+        choice, near = best_and_near(row, tie_bound)
+        if near:
+            choice, passes = settle(state, branch[:i]), passes + 1
+        choices.append(choice)
+        if i < len(branch) and branch[i] != choice:
             break
     return choices, passes
 
 
-def best_and_near(logits: torch.Tensor, tie_bound: float) -> tuple[list[int], list[bool]]:
-    """Logits `[n, V]` → for each row (the best token, whether another comes within the bound).
+def as_rows(logits: torch.Tensor) -> np.ndarray:
+    """Logits `[n, V]` on any device → the same for numpy, in float32."""
+    return logits.detach().float().cpu().numpy()
+
+
+def best_and_near(row: np.ndarray, tie_bound: float) -> tuple[int, bool]:
+    """One row of logits `[V]` → (the best token, whether another comes within the bound).
 
     Bound 0: never. Raises ValueError where the best is not finite.
     """
-    two = logits.topk(min(2, logits.shape[-1]))
-    values = two.values.tolist()
-    if not all(math.isfinite(row[0]) for row in values):
+    best = int(row.argmax())
+    top = float(row[best])
+    if not math.isfinite(top):
         raise ValueError("logits must be finite, got NaN or infinity")
-    if tie_bound == 0 or logits.shape[-1] == 1:
-        return logits.argmax(dim=-1).tolist(), [False] * len(values)
-    return two.indices[:, 0].tolist(), [best - second <= tie_bound for best, second in values]
+    near = max(top - tie_bound, LOWEST)
+    return best, tie_bound > 0 and np.count_nonzero(row >= near) > 1
 
 
 def settle(state: State, path: Sequence[int]) -> int:
@@ -214,15 +220,14 @@ def follow_greedily(
 
     `greedy_choices` and `verify_greedily` at once, for the one path that greedy takes.
     """
-    choices, near = best_and_near(logits, tie_bound)
-    passes = 0
+    rows, passes = as_rows(logits), 0
 
     def choice_at(path: list[int]) -> int:
         nonlocal passes
-        row = path[-1] + 1 if path else 0
-        if near[row]:
+        choice, near = best_and_near(rows[path[-1] + 1 if path else 0], tie_bound)
+        if near:
             passes += 1
             return settle(state, [branch.tokens[place] for place in path])
-        return choices[row]
+        return choice
 
     return *follow(choice_at, branch.tokens, branch.parents), passes

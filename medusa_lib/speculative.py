@@ -58,7 +58,8 @@ class Rules:
     top_p: float | None
     generator: torch.Generator
     tie_bound: float
-    typical: Typical | None = None
+    typical: Typical | None
+    vocab_size: int
 
 
 def prepare(
@@ -88,7 +89,8 @@ def prepare(
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     lm.refresh()
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
-    rules = Rules(drafter, span, adaptive, temperature, top_p, generator, tie_bound, typical)
+    knobs = (temperature, top_p, generator, tie_bound, typical)
+    rules = Rules(drafter, span, adaptive, *knobs, lm.vocab_size)
     return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
 
 
@@ -123,7 +125,7 @@ def draft(state: State, span: int, room: int, rules: Rules) -> Branch:
     branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
     if state.seen != seen:
         roll_back(state, seen)  # whatever the drafter has fed
-    branch = check_branch(branch, most, state.lm.vocab_size, rules.temperature > 0)
+    branch = check_branch(branch, most, rules.vocab_size, rules.temperature > 0)
     if state.lm.eos_id not in branch.tokens and drafted_depth(branch) <= most:
         return branch
     if branch.parents is None:

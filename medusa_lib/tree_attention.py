@@ -94,9 +94,7 @@ def tree_rows(
 
 def tree_mask(mask: torch.Tensor, seen: int) -> torch.Tensor:
     """The mask of a pass `[count, count]` → `[1, 1, count, seen + count]`: all see the cache."""
-    wide = mask.new_zeros(1, 1, len(mask), seen + len(mask))
-    wide[..., seen:] = mask
-    return wide
+    return torch.cat([mask.new_zeros(len(mask), seen), mask], dim=1)[None, None]
 
 
 def follow(

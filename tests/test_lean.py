@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
 from medusa_lib.growing_cache import growing_cache
 from medusa_lib.lean import (
     GELU_MAKERS,
+    MAKERS,
     MOST_ROWS,
     LeanBlock,
     LeanGelu,
@@ -24,11 +26,13 @@ from medusa_lib.lean import (
     LeanLinear,
     LeanMLP,
     fastest,
+    fits_half,
     in_blocks,
     lean_layers,
     lean_twin,
     packed_by_mkl,
     packed_by_onednn,
+    packed_in_half,
     products,
     right_ones,
 )
@@ -73,7 +77,8 @@ def test_where_there_is_nothing_to_gain_it_is_the_model_itself(tiny_gpt2, rows_l
 
 def test_every_product_is_the_same_product() -> None:
     torch.manual_seed(0)
-    for weight in (torch.randn(24, 16), torch.randn(16, 24).t()):
+    stored_in_half = torch.randn(24, 16).half().float()
+    for weight in (torch.randn(24, 16), torch.randn(16, 24).t(), stored_in_half):
         for bias in (torch.randn(24), None):
             candidates = products(weight, bias)
             assert set(candidates) >= {0, 1}
@@ -128,6 +133,90 @@ def test_a_wrong_product_is_never_chosen() -> None:
     every = dict(enumerate([plain, wrong, nan, wrong_for_two]))
     assert set(right_ones(every, torch.ones(3, 4))) == {0}
     assert fastest(every, torch.ones(3, 4)) != 0, "the slow one would not be chosen"
+
+
+needs_fbgemm = pytest.mark.skipif(
+    "fbgemm" not in torch.backends.quantized.supported_engines, reason="this PyTorch has no FBGEMM"
+)
+
+
+@needs_fbgemm
+def test_weights_in_half_precision_are_as_exact_as_in_single() -> None:
+    """Also the smallest numbers and the largest that half precision has."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(48, 32).half().float(), torch.randn(48)
+    weight[0], weight[1, ::2], weight[2] = 6e-8, 65504.0, -0.0
+    weight = weight.half().float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        product = packed_in_half(weight, bias)
+        for count in (1, 2, 9, 40):
+            rows = torch.randn(count, 32)
+            exact = (rows.double() @ weight.T.double() + bias.double()).float()
+            usual = torch.nn.functional.linear(rows, weight, bias)
+            bound = 3 * (usual - exact).abs().max() + 1e-6
+            assert (product(rows) - exact).abs().max() <= bound
+
+
+@pytest.mark.parametrize("number", [1 / 3, 65505.0, 1e-9, float("nan"), float("inf")])
+def test_one_number_that_half_precision_lacks_is_enough(number) -> None:
+    weight = torch.ones(16, 16)
+    assert fits_half(weight)
+    weight[3, 4] = number
+    assert not fits_half(weight)
+    assert packed_in_half(weight, None) is None
+
+
+def test_half_precision_is_left_out_where_it_is_not_at_hand(monkeypatch) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("Didn't find engine for operation quantized::linear_prepack_fp16")
+
+    monkeypatch.setattr("torch.jit.script", missing)
+    assert packed_in_half(torch.ones(16, 16), None) is None
+
+
+@needs_fbgemm
+def test_the_shipped_models_may_use_half_precision(lm) -> None:
+    """Their weights are stored so; a product that reads half the bytes must not get lost."""
+    for each in (lm.model, lm.draft.model, lm.heads[0]):
+        matrices = [p.detach() for p in each.parameters() if p.ndim == 2]
+        assert matrices
+        for matrix in matrices:
+            rows = torch.randn(4, matrix.shape[1])
+            assert MAKERS.index(packed_in_half) in right_ones(products(matrix, None), rows)
+
+
+def test_one_layer_that_half_precision_lacks_is_made_lean_otherwise(lm) -> None:
+    """Layers of one shape may differ in this, as after training some of them only."""
+    model = copy.deepcopy(lm.model)
+    blocks = model.transformer.h
+    with torch.no_grad():
+        for layer in (blocks[3].attn.c_attn, blocks[1].mlp):
+            for weight in (p for p in layer.parameters() if p.ndim == 2):
+                weight.mul_(1.0001)
+    ids = torch.arange(2, 11)[None]
+    twin = lean_twin(model)
+    assert twin is not model
+    assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
+
+
+def test_making_a_twin_changes_no_weight(tiny_llama) -> None:
+    model = copy.deepcopy(tiny_llama.model)
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.copy_(torch.ones(1)).view(-1)[0] = float("inf")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    lean_twin(model)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_model_that_has_decoded_can_be_copied(lm) -> None:
+    wanted = speculate(lm, "The king", "heads_tree", 12).new_ids
+    twice = copy.deepcopy(lm)
+    assert speculate(twice, "The king", "heads_tree", 12).new_ids == wanted
+    with torch.no_grad():
+        twice.model.lm_head.weight.neg_()
+    assert speculate(twice, "The king", None, 12).new_ids != wanted
+    assert speculate(lm, "The king", None, 12).new_ids == wanted
 
 
 def test_without_the_libraries_the_plain_products_are_left(monkeypatch) -> None:
