@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from medusa_lib.checks import (
+    check_bool,
     check_callable,
     check_generator,
     check_int,
@@ -55,17 +56,22 @@ class NgramDrafter:
     copies from there; at the end of the text it begins again. Costs no forward pass. After
     prompt lookup decoding, Saxena 2023, which takes the earliest place and ends there.
     shortest: fewer tokens are no reason to bet. trust: how many tokens to copy for each one that
-    matched, since a long match holds for longer; None: as many as are asked for.
+    matched, since a long match holds for longer; None: as many as are asked for. agree: an
+    n-gram that was followed by one token and then by another is no reason to bet.
     """
 
     span = 7
 
-    def __init__(self, longest: int = 3, shortest: int = 1, trust: int | None = None) -> None:
+    def __init__(
+        self, longest: int = 3, shortest: int = 1, trust: int | None = None, agree: bool = False
+    ) -> None:
         self.longest = check_int("longest", longest, check_int("shortest", shortest, 1))
         self.shortest = shortest
         self.trust = None if trust is None else check_int("trust", trust, 1)
+        self.agree = check_bool("agree", agree)
         self.ids: list[int] = []
         self.places: dict[tuple[int, ...], int] = {}  # n-gram → where it last ended
+        self.followed: dict[tuple[int, ...], int] = {}  # n-gram → the token after it
 
     def propose(self, state: State, span: int) -> Branch:
         """What followed the last n-gram when it stood there before; empty if it never did."""
@@ -81,11 +87,19 @@ class NgramDrafter:
     def read(self, ids: list[int]) -> None:
         """Note every n-gram of `ids` that ends before its last token."""
         if ids[: len(self.ids)] != self.ids:
-            self.ids, self.places = [], {}  # another text
+            self.ids, self.places, self.followed = [], {}, {}  # another text
         for end in range(max(1, len(self.ids)), len(ids)):
             for n in range(self.shortest, min(self.longest, end) + 1):
-                self.places[tuple(ids[end - n : end])] = end
+                self.note(tuple(ids[end - n : end]), end, ids[end])
         self.ids = list(ids)
+
+    def note(self, gram: tuple[int, ...], end: int, following: int) -> None:
+        """Note where an n-gram ended; with `agree` forget it if what followed has changed."""
+        self.places[gram] = end
+        if self.agree:
+            if self.followed.get(gram, following) != following:
+                del self.places[gram]
+            self.followed[gram] = following
 
 
 class ModelDrafter:
@@ -331,8 +345,8 @@ def draft_model(
 
 
 def careful_ngram() -> NgramDrafter:
-    """An n-gram drafter that copies further the longer the match is."""
-    drafter = NgramDrafter(longest=5, trust=4)
+    """An n-gram drafter that copies further the longer the match is, and shuns doubtful ones."""
+    drafter = NgramDrafter(longest=5, trust=4, agree=True)
     drafter.span = 16
     return drafter
 

@@ -287,6 +287,30 @@ def test_a_longer_match_is_trusted_further(refuses) -> None:
     assert len(named.propose(state_of([7] * 9), named.span).tokens) == named.span
 
 
+def test_an_ngram_whose_followers_disagree_is_no_reason_to_bet(refuses) -> None:
+    """7 was followed by 1, then by 2: no bet. Once 2 has come twice in a row, 2 it is."""
+    text = [7, 1, 8, 7, 2, 9, 7]
+    assert NgramDrafter(agree=False).propose(state_of(text), 2).tokens == [2, 9]
+    assert NgramDrafter(agree=True).propose(state_of(text), 2).tokens == []
+    again = [*text, 2, 5, 7]
+    assert NgramDrafter(agree=True).propose(state_of(again), 2).tokens == [2, 5]
+    drafter = NgramDrafter(agree=True)  # the same where the text is read bit by bit
+    assert [bool(drafter.propose(state_of(again[:i]), 1).tokens) for i in (4, 7, 10)] == [1, 0, 1]
+    other = [7, 3, 4, 7]  # another text: what followed in the first one does not count
+    assert drafter.propose(state_of(other), 1).tokens == [3]
+    with refuses("agree"):
+        NgramDrafter(agree=1)
+
+
+def test_a_shorter_ngram_may_still_agree() -> None:
+    """After (5, 7) came 1, then 2; after 7 alone came 2 both of the last two times."""
+    text = [5, 7, 1, 0, 3, 7, 2, 4, 5, 7, 2, 6, 5, 7]
+    drafter = NgramDrafter(longest=2, agree=True)
+    assert drafter.propose(state_of(text), 2).tokens == [2, 6]
+    assert (5, 7) not in drafter.places
+    assert (7,) in drafter.places
+
+
 def test_ngrams_come_before_heads_and_the_text_is_greedys(lm) -> None:
     prompt = "The drum went boom and boom and boom again. The drum"
     run = speculate(lm, prompt, "heads_ngram", 40)
