@@ -153,7 +153,7 @@ def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that one pass must read: all of them, once, in as few as hold them.
 
     Two for each number of a weight that half precision holds exactly. lean reads it so where
-    the processor has a product for that; elsewhere it reads four.
+    a product for that is at hand and the fastest; elsewhere it reads four.
     """
     weights = list(lm.model.parameters())
     return sum(p.numel() * (2 if fits_half(p) else p.element_size()) for p in weights)
@@ -234,7 +234,7 @@ def roofline_report(
     """
     bounds = {positions: roofline(lm, machine, positions) for positions in (1, count)}
     share = bounds[1][0] / measured[1]
-    main = "reading weights" if share > 0.5 else "overhead"
+    main = "reading weights" if share > 0.5 else "something else"
     growth, allowed = measured[count] / measured[1], max(bounds[count]) / max(bounds[1])
     nearly = max(positions for positions in measured if measured[positions] < 1.5 * measured[1])
     return (

@@ -57,7 +57,8 @@ class NgramDrafter:
     prompt lookup decoding, Saxena 2023, which takes the earliest place and ends there.
     shortest: fewer tokens are no reason to bet. trust: how many tokens to copy for each one that
     matched, since a long match holds for longer; None: as many as are asked for. agree: an
-    n-gram that was followed by one token and then by another is no reason to bet.
+    n-gram that two different tokens followed the last two times is no reason to bet, only a
+    shorter one may be.
     """
 
     span = 7
@@ -74,7 +75,7 @@ class NgramDrafter:
         self.followed: dict[tuple[int, ...], int] = {}  # n-gram → the token after it
 
     def propose(self, state: State, span: int) -> Branch:
-        """What followed the last n-gram when it stood there before; empty if it never did."""
+        """What followed the last n-gram when it stood there before; empty if none is noted."""
         self.read(state.ids)
         for n in range(min(self.longest, len(self.ids)), self.shortest - 1, -1):
             end = self.places.get(tuple(self.ids[-n:]))

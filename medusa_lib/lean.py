@@ -1,4 +1,4 @@
-"""A lean twin of a model: the same weights, passes of a few tokens at almost the price of one.
+"""A lean twin of a model: the same weights, quicker passes of one token and of a few.
 
 You can skip this module: nothing in a lesson depends on how it works. On a CPU, PyTorch's usual
 product of a weight matrix with a few rows can take three times as long as with one row. Other
@@ -110,7 +110,7 @@ def in_blocks(width: int) -> Maker:
 
 
 def fits_half(weight: torch.Tensor) -> bool:
-    """True if half precision holds every number of a weight exactly: it was stored so."""
+    """True if half precision holds every number of a weight exactly, as if it was stored so."""
     if weight.dtype != torch.float32:
         return False
     return bool(weight.isfinite().all()) and torch.equal(weight.half().float(), weight)
@@ -129,7 +129,7 @@ class InHalf(nn.Module):
 
 
 def packed_in_half(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
-    """FBGEMM's product on weights in half precision, which are read in half the time.
+    """FBGEMM's product on weights in half precision, half the bytes to read.
 
     It widens them as it goes, so it is as exact as the others: None unless all of them fit. As a
     script, since its call from Python takes longer than the product of a small matrix.
@@ -220,8 +220,8 @@ def fastest(candidates: dict[int, Product], rows: torch.Tensor) -> int:
 def quickest_call(product: Product, rows: torch.Tensor) -> float:
     """Seconds of the quickest of some calls in a row.
 
-    After the first, the weights come from the processor's far cache, as in a model that goes on
-    writing, and not from memory, where the other products' turns have left them.
+    In a row, so that in the end the weights come from the processor's far cache, as in a model
+    that goes on writing, and not from memory, where the other products' turns have left them.
     """
     best, end = float("inf"), time.perf_counter() + TURN
     while True:
@@ -513,11 +513,15 @@ def lean_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> LeanL
 
 
 @torch.no_grad()
-def lean_layers(module: nn.Module) -> nn.Module:
-    """A copy of a module on the CPU, with the same answers, its linear layers made lean."""
+def lean_layers(module: nn.Module, but: Sequence[str] = ()) -> nn.Module:
+    """A copy of a module on the CPU, with the same answers, its linear layers made lean.
+
+    but: names of parts that stay as they are.
+    """
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     twin, choose = copy.deepcopy(module, shared), chooser()
-    replace_modules(twin, lambda part: lean_module(part, choose))
+    stay = {twin.get_submodule(name) for name in but}
+    replace_modules(twin, lambda part: None if part in stay else lean_module(part, choose))
     return twin
 
 

@@ -152,9 +152,10 @@ class QuickStep:
 @torch.no_grad()
 def lean_twin(heads: MedusaHeads) -> MedusaHeads:
     """The same heads, faster for a few rows."""
-    twin = lean_layers(heads)
-    if heads.shape.kind == "hydra":
-        twin.quick = QuickStep(heads)
+    if heads.shape.kind == "medusa":
+        return lean_layers(heads)
+    twin = lean_layers(heads, but=("up", "down"))
+    twin.quick = QuickStep(heads)  # has lean ones of its own
     return twin
 
 

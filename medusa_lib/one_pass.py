@@ -157,7 +157,7 @@ def roll_back(state: State, length: int) -> None:
 
 
 def verify_greedily(choices: Sequence[int], branch: Sequence[int]) -> tuple[int, int]:
-    """Greedy's choices `[len(branch) + 1]` → (accepted, next token).
+    """Greedy's choices, up to the first that disagrees at least → (accepted, next token).
 
     The longest prefix of the branch that greedy agrees with; then greedy's own token: the
     correction, or the bonus if the whole branch was accepted.
@@ -176,7 +176,7 @@ def greedy_choices(
     Passes over one token, many tokens or a cache differ in the last bits, so where the two
     best logits lie closer than `tie_bound`, the choice could flip. There greedy's own pass
     decides: the whole text, no cache, the plain model. The last choice is the first that the
-    branch disagrees with; the rows after it are not looked at.
+    branch disagrees with, or the bonus; the rows after a disagreement are not looked at.
     """
     choices, passes = [], 0
     for i, row in enumerate(as_rows(logits)):

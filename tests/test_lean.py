@@ -237,6 +237,12 @@ def test_lean_layers_of_any_module_answer_as_they_do() -> None:
         assert torch.allclose(lean(rows), module(rows), atol=1e-5)
 
 
+def test_parts_of_a_module_may_stay_as_they_are() -> None:
+    module = nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 4)).eval()
+    lean = lean_layers(module, but=("2",))
+    assert [type(part) for part in lean] == [LeanLinear, nn.SiLU, nn.Linear]
+
+
 def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
     torch.manual_seed(1)
     for layer in (nn.Linear(6, 5), nn.Linear(6, 5, bias=False), Conv1D(5, 6)):
