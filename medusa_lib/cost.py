@@ -155,8 +155,8 @@ def weight_bytes(lm: LM) -> int:
     Two for each number of a weight that half precision holds exactly. lean reads it so where
     a product for that is at hand and the fastest; elsewhere it reads four.
     """
-    weights = list(lm.model.parameters())
-    return sum(p.numel() * (2 if fits_half(p) else p.element_size()) for p in weights)
+    sizes = ((p.numel(), 2 if fits_half(p) else p.element_size()) for p in lm.model.parameters())
+    return sum(numbers * size for numbers, size in sizes)
 
 
 def pass_operations(lm: LM, count: int) -> int:

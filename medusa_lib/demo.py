@@ -173,13 +173,14 @@ LABELS = {
 def metrics_rows(*runs: Generation) -> list[tuple[str, ...]]:
     """One row per figure: its label with its denominator, then its value for each run."""
 
-    def cell(value: float | int | str | None) -> str:
+    def cell(key: str, value: float | int | str | None) -> str:
         if value is None:
             return "–"
-        return f"{value:.2f}" if isinstance(value, float) else str(value)
+        digits = 3 if key == "seconds" else 2  # a cured run may take a hundredth
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     figures = [metrics(run) for run in runs]
-    return [(label, *(cell(f[key]) for f in figures)) for key, label in LABELS.items()]
+    return [(label, *(cell(key, f[key]) for f in figures)) for key, label in LABELS.items()]
 
 
 def report(comparison: Comparison) -> str:

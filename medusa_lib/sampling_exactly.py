@@ -21,8 +21,7 @@ def nucleus_probs(logits: torch.Tensor, temperature: float, top_p: float | None)
     Float64, on the CPU. Raises ValueError for a temperature or top_p out of range.
     """
     probs = softmax_temp(logits.cpu().double(), temperature)
-    top_p = check_top_p(top_p, high=math.inf)
-    if top_p is None or top_p == 1:
+    if check_top_p(top_p, high=math.inf) in (None, 1):  # all are kept
         return probs
     nucleus = top_p_indices(probs, top_p)
     kept = torch.zeros_like(probs)

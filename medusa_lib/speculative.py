@@ -49,7 +49,10 @@ WIDEST = 16  # tokens; an adaptive span grows no further
 
 @dataclass(frozen=True)
 class Rules:
-    """How a run drafts and verifies; every field is checked by `prepare`."""
+    """How a run drafts and verifies; every field is checked by `prepare`.
+
+    vocab_size: the model's; asking for it in every loop takes longer than the rest of a check.
+    """
 
     drafter: Drafter | None
     span: int
@@ -89,8 +92,8 @@ def prepare(
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     lm.refresh()
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
-    knobs = (temperature, top_p, generator, tie_bound, typical)
-    rules = Rules(drafter, span, adaptive, *knobs, lm.vocab_size)
+    drawn = (temperature, top_p, generator)
+    rules = Rules(drafter, span, adaptive, *drawn, tie_bound, typical, lm.vocab_size)
     return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import itertools
 import threading
+import time
 from collections.abc import Callable
 
 import ipywidgets as w
@@ -55,6 +56,7 @@ CODE_STYLE = "border:1px solid #777;padding:1px 4px"
 LABEL_STYLE = {"description_width": "100px"}
 WIDE = {"width": "700px", "max_width": "98%"}
 NARROW = {"width": "420px", "max_width": "98%"}
+BLINK = 0.05  # seconds; the demo moves its progress bar no more often
 # ipywidgets gives a slider's handle no name that assistive technology could read. This style
 # sheet is empty; its load event names the handles of its panel, as they come, by their labels.
 NAME_SLIDERS = """<style onload="
@@ -620,9 +622,13 @@ class DemoPanel(RunsAgain, Panel):
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
         self.progress.max = 4 * cfg.MAX_NEW_TOKENS
+        done, shown = 0, time.monotonic()
 
         def on_loop(record: LoopRecord) -> bool:
-            self.progress.value += len(record.emitted)
+            nonlocal done, shown
+            done += len(record.emitted)
+            if time.monotonic() - shown > BLINK:  # telling it takes longer than a fast loop
+                self.progress.value, shown = done, time.monotonic()
             return not stop.is_set()
 
         drafter = self.drafter.value

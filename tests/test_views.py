@@ -252,7 +252,7 @@ def test_metrics_are_the_runs(lm):
         "acceptance_rate": "0.50",
         "draft_efficiency": "0.40",
         "mean_accepted_length": "2.00",
-        "seconds": "1.23",
+        "seconds": "1.234",
     }
     assert EVIL in page.text
     # Greedy drafts nothing: no α, and the cell says so.

@@ -32,6 +32,7 @@ from medusa_lib.pretrained.recipe import Recipe, build_model, build_optimizers, 
 from medusa_lib.pretrained.score import held_out_loss, loss_of
 from medusa_lib.pretrained.tokens import encode_tales, epoch_windows, space_splits, train_tokenizer
 
+PRECISIONS = ("float32", "bfloat16")  # of the products in training
 LossFn = Callable[[GPT2LMHeadModel, torch.Tensor], torch.Tensor]
 Validate = Callable[[GPT2LMHeadModel], dict[str, float]]
 
@@ -218,6 +219,13 @@ def fast_bfloat16(device: str) -> bool:
     return device == "cpu" and any(getattr(torch.cpu, p, lambda: False)() for p in probes)
 
 
+def choose_precision(name: str, device: str) -> str:
+    """`auto` or one of PRECISIONS → the one to train in."""
+    if name != "auto":
+        return name
+    return "bfloat16" if fast_bfloat16(device) else "float32"
+
+
 def choose_device(name: str) -> str:
     """`auto`, `cpu`, `cuda` or `mps` → the device to use. Raises ValueError if it is not here."""
     here = {
@@ -295,7 +303,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of pgN.txt files")
     parser.add_argument("--out", type=Path, required=True, help="where model and card go")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
     parser.add_argument("--every", type=int, default=Run.every, help="steps between checkpoints")
     parser.add_argument("--stop-at", type=int, help="stop after this step; run again to resume")
@@ -312,9 +320,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         recipe = Recipe(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Recipe)})
         device = choose_device(args.device)
-        precision = args.precision
-        if precision == "auto":
-            precision = "bfloat16" if fast_bfloat16(device) else "float32"
+        precision = choose_precision(args.precision, device)
         run = Run(args.out, device, precision, not args.no_compile, args.every, args.stop_at)
         make(args.corpus, recipe, run, args.notes.read_text("utf-8") if args.notes else "")
     except (ValueError, OSError) as error:

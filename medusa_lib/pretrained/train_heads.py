@@ -44,12 +44,11 @@ from medusa_lib.medusa_heads import HeadsShape, load_heads, model_parts, probe, 
 from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.pretrained.books import Book, read_corpus
 from medusa_lib.pretrained.heads_card import write_heads_card
-from medusa_lib.pretrained.train import catch_interrupt, fast_bfloat16
+from medusa_lib.pretrained.train import PRECISIONS, catch_interrupt, choose_precision
 from medusa_lib.tree_attention import grow_tree
 from medusa_lib.utilities import decode
 
 Step = tuple[int, float]  # see train_steps
-PRECISIONS = ("float32", "bfloat16")
 TEXTS = 128  # written at once
 TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
 LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
@@ -397,9 +396,8 @@ def main(argv: list[str] | None = None) -> None:
         recipe = HeadsRecipe(**{field.name: getattr(args, field.name) for field in fields})
         check_int("--every", args.every, 1)
         books = read_corpus(args.corpus) if args.corpus else []
-        lm, precision = load_lm(args.model, args.device), args.precision
-        if precision == "auto":
-            precision = "bfloat16" if fast_bfloat16(lm.device.type) else "float32"
+        lm = load_lm(args.model, args.device)
+        precision = choose_precision(args.precision, lm.device.type)
         done = make(lm, books, recipe, args.out, args.every, precision)
     except (ValueError, OSError, ModelLoadError) as error:
         sys.exit(f"error: {error}")
