@@ -42,6 +42,7 @@ from medusa_lib.widgets import (
     span_slider,
     temperature_slider,
     text_box,
+    threads_beside,
     top_p_slider,
 )
 
@@ -55,7 +56,7 @@ class DraftersPanel(RunsAgain, Panel):
         self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 48, seed: int = 7
     ) -> None:
         self.lm, self.prompt, self.seed = lm, prompt, seed
-        self.max_new_tokens, self.worker = max_new_tokens, Worker()
+        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
         self.loops: list[LoopRecord] = []
         self.drafter = drafter_dropdown("ngram")
         self.span, self.temperature = span_slider(4), temperature_slider(0.0)
@@ -144,7 +145,7 @@ class OnePassPanel(StepsThroughRun, Panel):
         self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, loop: int | None = None
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once
-        self.lm, self.max_new_tokens, self.worker = lm, max_new_tokens, Worker()
+        self.lm, self.max_new_tokens, self.worker = lm, max_new_tokens, Worker(threads_beside(lm))
         self.result: Generation | None = None
         self.prompt = text_box(prompt)
         self.drafter = drafter_dropdown("ngram")

@@ -27,6 +27,7 @@ from medusa_lib.widgets import (
     observe,
     temperature_slider,
     text_box,
+    threads_beside,
 )
 
 MOST_NODES = 32  # that the picture has room for
@@ -58,7 +59,7 @@ class TreePanel(StepsThroughRun, Panel):
         self.lm, self.chance, self.seed = lm, chance, seed
         self.heads = lm.heads[0] if heads is None else heads
         check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
-        self.max_new_tokens, self.worker = max_new_tokens, Worker()
+        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
         self.result: Generation | None = None
         self.prompt, most = text_box(prompt), self.heads.shape.count
         self.depth = count_slider("heads", most, 1, most)

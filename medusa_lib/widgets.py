@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import ipywidgets as w
+import torch
 from matplotlib.axes import Axes
 
 from medusa_lib.config import SHIPPED_MODEL, Cfg
@@ -57,6 +58,7 @@ LABEL_STYLE = {"description_width": "100px"}
 WIDE = {"width": "700px", "max_width": "98%"}
 NARROW = {"width": "420px", "max_width": "98%"}
 BLINK = 0.05  # seconds; the demo moves its progress bar no more often
+SMALL_MODEL = 20_000_000  # parameters; a larger one gains from several threads wherever it runs
 # ipywidgets gives a slider's handle no name that assistive technology could read. This style
 # sheet is empty; its load event names the handles of its panel, as they come, by their labels.
 NAME_SLIDERS = """<style onload="
@@ -95,13 +97,24 @@ class StoppedError(Exception):
     """A run ended before its time; the text, if any, says so."""
 
 
+def threads_beside(lm: LM) -> int | None:
+    """How many threads a job beside the cells should compute with: 1, or None for PyTorch's own.
+
+    The cells' threads already fill the processor. A second team of them sleeps and wakes at every
+    small product, so that a small model takes several times as long as with one thread.
+    """
+    return 1 if sum(p.numel() for p in lm.model.parameters()) < SMALL_MODEL else None
+
+
 class Worker:
     """Runs the newest job on a thread; a newer job, or cancel(), overtakes the one that runs.
 
-    A job is called with an Event and must stop soon after it is set.
+    A job is called with an Event and must stop soon after it is set. threads: that PyTorch
+    computes with in a job, see threads_beside; the cells' own number stays as it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
         self._lock = threading.Lock()  # callbacks may come on any thread
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -113,13 +126,18 @@ class Worker:
 
     def start(self, job: Callable[[threading.Event], None]) -> None:
         """Cancel what runs, then run `job(event)`; never two at once."""
-        stop = threading.Event()
+        stop, usual = threading.Event(), torch.get_num_threads()
 
         def run(before: threading.Thread | None) -> None:
             if before is not None:
                 before.join()
-            if not stop.is_set():
+            if stop.is_set():
+                return
+            torch.set_num_threads(self._threads or usual)  # holds for this thread and new ones
+            try:
                 job(stop)
+            finally:
+                torch.set_num_threads(usual)
 
         with self._lock:
             self._stop.set()
@@ -489,7 +507,7 @@ class LoopsPanel(RunsAgain, KnobsPanel):
     def __init__(
         self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, seed: int = 7
     ) -> None:
-        self.max_new_tokens, self.worker = max_new_tokens, Worker()
+        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
         self.result: Generation | None = None
         self.progress = progress_bar("tokens", max_new_tokens)
         self.cancel = cancel_button()
@@ -547,7 +565,7 @@ class DemoPanel(RunsAgain, Panel):
     """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
     def __init__(self, lm: LM, prompt: str = PROMPT) -> None:
-        self.lm, self.worker = lm, Worker()
+        self.lm, self.worker = lm, Worker(threads_beside(lm))
         self.result: Comparison | None = None
         self.drafted_by = ""
         self.prompt = text_box(prompt)

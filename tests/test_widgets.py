@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import ipywidgets as w
 import pytest
+import torch
 
 from medusa_lib import (
     ModelLoadError,
@@ -31,6 +32,7 @@ from medusa_lib.widgets import (
     StoppedError,
     TokensPanel,
     Worker,
+    threads_beside,
 )
 
 PANELS = [TokensPanel, SamplingPanel, BranchPanel, AcceptPanel, LoopsPanel, DemoPanel]
@@ -413,6 +415,41 @@ def test_worker_knows_which_job_was_overtaken():
     worker.start(stops.append)
     assert worker.wait(10)
     assert [worker.overtaken(stop) for stop in stops] == [True, False]
+
+
+def test_worker_computes_with_its_own_number_of_threads_and_leaves_the_others(monkeypatch):
+    calls, real = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (calls.append(n), real(n)))
+    usual, within = torch.get_num_threads(), []
+    for threads, expected in ((1, 1), (3, 3), (None, usual)):
+        worker = Worker(threads)
+        worker.start(lambda _stop: within.append(torch.get_num_threads()))
+        assert worker.wait(10)
+        assert within.pop() == expected
+        assert calls[-2:] == [expected, usual], "new threads would compute with another number"
+        assert torch.get_num_threads() == usual
+
+
+def test_worker_gives_the_threads_back_after_an_error(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    usual, seen = torch.get_num_threads(), []
+
+    def fails(_stop):
+        raise RuntimeError
+
+    worker = Worker(usual + 1)
+    worker.start(fails)
+    assert worker.wait(10)
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert seen == [usual]
+
+
+def test_only_a_small_model_decodes_with_one_thread_beside_the_cells(lm, monkeypatch):
+    assert threads_beside(lm) == 1
+    monkeypatch.setattr("medusa_lib.widgets.SMALL_MODEL", 1_000_000)
+    assert threads_beside(lm) is None
 
 
 # STEP6
