@@ -80,6 +80,10 @@ class LM:
 
         return load_heads(self)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy or a file of it holds: the fields; the rest is made when first asked for."""
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"

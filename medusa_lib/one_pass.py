@@ -114,6 +114,16 @@ def run_model(
     return model.lm_head(hidden), hidden
 
 
+def turning_point(lm: LM) -> int | None:
+    """The length beyond which a model sees every position differently; None: there is none.
+
+    So does "longrope" (Ding et al. 2024, LongRoPE): what a cache keeps of a shorter text is then
+    worth nothing.
+    """
+    rope = getattr(lm.model.config, "rope_parameters", None) or {}
+    return rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else None
+
+
 def causal_mask(state: State, count: int) -> torch.Tensor | None:
     """What `count` new tokens may look at: `[1, 1, count, seen + count]`, added to the scores.
 

@@ -13,6 +13,7 @@ from medusa_lib.checks import (
     check_callable,
     check_int,
     check_probs,
+    check_seed,
     check_temperature,
     check_top_p,
 )
@@ -29,6 +30,7 @@ from medusa_lib.one_pass import (
     greedy_choices,
     one_pass,
     roll_back,
+    turning_point,
     verify_greedily,
 )
 from medusa_lib.records import Generation, LoopRecord
@@ -44,6 +46,8 @@ from medusa_lib.tree_attention import (
 from medusa_lib.typical import Typical, check_typical, verify_typically
 
 OTHER_STREAM = 0x5DEECE66D
+HALF = (torch.bfloat16, torch.float16)
+LAST_BITS = 4  # so many of the smallest steps apart, two 16-bit logits may be a near tie
 WIDEST = 16  # tokens; an adaptive span grows no further
 
 
@@ -52,6 +56,7 @@ class Rules:
     """How a run drafts and verifies; every field is checked by `prepare`.
 
     vocab_size: the model's; asking for it in every loop takes longer than the rest of a check.
+    grain: how far apart large logits can be, as a share of their size, and still be a near tie.
     """
 
     drafter: Drafter | None
@@ -63,6 +68,7 @@ class Rules:
     tie_bound: float
     typical: Typical | None
     vocab_size: int
+    grain: float = 0.0
 
 
 def prepare(
@@ -82,19 +88,32 @@ def prepare(
     check_lm(lm), check_int("max_new_tokens", max_new_tokens, 1), check_bool("adaptive", adaptive)
     if span is not None:
         check_int("span", span, 1)
-    temperature, top_p = check_temperature(temperature), check_top_p(top_p)
+    temperature, top_p, seed = check_temperature(temperature), check_top_p(top_p), check_seed(seed)
+    grain = LAST_BITS * torch.finfo(lm.model.dtype).eps if lm.model.dtype in HALF else 0.0
     if tie_bound is None:
         tie_bound = TIE_BOUNDS.get(lm.model.dtype, TIE_BOUNDS[torch.float32])
     check_temperature(tie_bound, "tie_bound"), check_typical(typical, temperature)
     ids = start_ids(lm, prompt)[0].tolist()
+    limit = min(max_new_tokens, lm.context_length - len(ids))
+    check_no_turn(lm, len(ids), limit)
     drafter = make_drafter(drafter, lm, temperature, top_p, make_generator(seed))
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     lm.refresh()
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
     drawn = (temperature, top_p, generator)
-    rules = Rules(drafter, span, adaptive, *drawn, tie_bound, typical, lm.vocab_size)
-    return ids, min(max_new_tokens, lm.context_length - len(ids)), rules
+    rules = Rules(drafter, span, adaptive, *drawn, tie_bound, typical, lm.vocab_size, grain)
+    return ids, limit, rules
+
+
+def check_no_turn(lm: LM, length: int, more: int) -> None:
+    """Raises ValueError if a text of that length and `more` tokens crosses a turning point."""
+    turn = turning_point(lm)
+    if turn is not None and length <= turn < length + more:
+        raise ValueError(
+            f"max_new_tokens must be an int <= {turn - length} here, got {more}: beyond {turn} "
+            "tokens this model sees all positions differently, and no cache holds"
+        )
 
 
 def verify(
@@ -104,15 +123,17 @@ def verify(
 
     The path lists the accepted tokens' places in the branch.
     """
-    knobs = (rules.temperature, rules.top_p, rules.generator)
+    knobs, bound = (rules.temperature, rules.top_p, rules.generator), rules.tie_bound
+    if rules.grain and bound:
+        bound = max(bound, rules.grain * float(logits.abs().max()))
     if rules.typical is not None:
         return *verify_typically(logits, branch, *knobs, rules.typical), 0
     if branch.parents is not None:
         if rules.temperature == 0:
-            return follow_greedily(state, branch, logits, rules.tie_bound)
+            return follow_greedily(state, branch, logits, bound)
         return *follow_by_sampling(logits, branch, *knobs), 0
     if rules.temperature == 0:
-        choices, extra = greedy_choices(state, branch.tokens, logits, rules.tie_bound)
+        choices, extra = greedy_choices(state, branch.tokens, logits, bound)
         accepted, following = verify_greedily(choices, branch.tokens)
     else:
         accepted, following = verify_by_sampling(logits, branch, *knobs)

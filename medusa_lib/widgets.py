@@ -106,6 +106,20 @@ def threads_beside(lm: LM) -> int | None:
     return 1 if sum(p.numel() for p in lm.model.parameters()) < SMALL_MODEL else None
 
 
+def compute_with(threads: int | None) -> None:
+    """Let PyTorch compute with so many threads in the thread that asks; None changes nothing.
+
+    set_num_threads also sets what threads begin with that are made later. So another thread, which
+    ends at once, gives that number back.
+    """
+    usual = torch.get_num_threads()
+    if threads is not None and threads != usual:
+        torch.set_num_threads(threads)
+        other = threading.Thread(target=torch.set_num_threads, args=[usual])
+        other.start()
+        other.join()
+
+
 class Worker:
     """Runs the newest job on a thread; a newer job, or cancel(), overtakes the one that runs.
 
@@ -126,18 +140,14 @@ class Worker:
 
     def start(self, job: Callable[[threading.Event], None]) -> None:
         """Cancel what runs, then run `job(event)`; never two at once."""
-        stop, usual = threading.Event(), torch.get_num_threads()
+        stop = threading.Event()
 
         def run(before: threading.Thread | None) -> None:
             if before is not None:
                 before.join()
-            if stop.is_set():
-                return
-            torch.set_num_threads(self._threads or usual)  # holds for this thread and new ones
-            try:
+            if not stop.is_set():
+                compute_with(self._threads)
                 job(stop)
-            finally:
-                torch.set_num_threads(usual)
 
         with self._lock:
             self._stop.set()

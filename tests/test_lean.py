@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 import warnings
 
 import pytest
@@ -35,6 +36,7 @@ from medusa_lib.lean import (
     packed_in_half,
     products,
     right_ones,
+    version_of,
 )
 
 
@@ -538,3 +540,27 @@ def test_a_first_use_in_inference_mode_does_no_harm() -> None:
     with torch.inference_mode():
         inside = speculate(lm, "Once", "heads_tree", 8).new_ids
     assert speculate(lm, "Once", "heads_tree", 8).new_ids == inside
+
+
+def test_an_lm_that_has_decoded_can_be_pickled_and_copied(lm) -> None:
+    used = copy.deepcopy(lm)
+    speculate(used, "Once upon a time", "heads_tree", 8)
+    for again in (pickle.loads(pickle.dumps(used)), copy.copy(used), copy.deepcopy(used)):
+        assert speculate(again, "Once upon a time", None, 8).new_ids == (
+            run_greedy(lm, "Once upon a time", 8).new_ids
+        )
+
+
+def test_a_twin_is_made_anew_after_a_fused_optimizer(lm) -> None:
+    """It changes weights and counts no version of them."""
+    trained = copy.deepcopy(lm)
+    speculate(trained, "Once upon a time", None, 3)
+    twin, versions = trained.lean, [version_of(p) for p in trained.model.parameters()]
+    optimizer = torch.optim.AdamW(trained.model.parameters(), lr=0.05, fused=True)
+    ids = torch.arange(10)[None]
+    trained.model(ids, labels=ids).loss.backward()
+    optimizer.step()
+    assert [version_of(p) for p in trained.model.parameters()] == versions, "it does count now"
+    run = speculate(trained, "Once upon a time", None, 10)
+    assert trained.lean is not twin
+    assert run.new_ids == run_greedy(trained, "Once upon a time", 10).new_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import re
@@ -99,6 +100,24 @@ def test_readable_without_running(path: Path) -> None:
         if "application/vnd.jupyter.widget-view+json" in kinds:
             below = [o for later in cells[i + 1 : i + 3] for o in later.outputs]
             assert any("text" in o or "image/png" in o.get("data", {}) for o in below)
+
+
+@lessons
+def test_what_only_a_last_line_shows_is_a_last_line(path: Path) -> None:
+    """Such as the source that `show_source` returns: in the middle of a cell nobody sees it."""
+    for cell in code_cells(path):
+        unseen = [
+            ast.unparse(line)
+            for line in ast.parse(cell.source).body[:-1]
+            if isinstance(line, ast.Expr) and not may_be_unseen(line.value)
+        ]
+        assert not unseen, (cell.id, unseen)
+
+
+def may_be_unseen(value: ast.expr) -> bool:
+    """True for a call that is not made for what it returns, as far as its name tells."""
+    called = [ast.unparse(part.func) for part in ast.walk(value) if isinstance(part, ast.Call)]
+    return bool(called) and not any(name.endswith(("show_source", "Panel")) for name in called)
 
 
 @lessons

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from bad_values import (
@@ -18,9 +20,11 @@ from bad_values import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import MistralConfig, MistralForCausalLM
+from tiny_models import small_llama, small_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from medusa_lib import (
+    LM,
     encode,
     first_difference,
     last_logits,
@@ -437,3 +441,57 @@ class FirstHead:
 def test_a_drafter_may_draft_from_hidden_numbers(each_lm) -> None:
     """What the heads of Medusa need fits the loop as it is."""
     assert_same_as_greedy(each_lm, "abcab", 20, drafter=FirstHead())
+
+
+def longrope_llama() -> LM:
+    """A tiny Llama that sees all positions differently beyond 24 tokens."""
+    tokenizer = small_tokenizer()
+    model = small_llama(len(tokenizer))
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "factor": 2.0,
+        "original_max_position_embeddings": 24,
+        "short_factor": [1.0] * 8,
+        "long_factor": [1.0 + i for i in range(8)],
+    }
+    config = LlamaConfig(**{**model.config.to_dict(), "rope_parameters": rope})
+    torch.manual_seed(5)
+    return make_lm(tokenizer, LlamaForCausalLM(config), "longrope")
+
+
+def test_a_text_across_the_turn_of_longrope_is_refused_and_any_other_is_greedys(refuses) -> None:
+    lm = longrope_llama()
+    width = lm.model.config.hidden_size // lm.model.config.num_attention_heads
+    assert width == 16, "the factors above are for half of that"
+    with refuses("max_new_tokens", 30, lm):
+        speculate(lm, "abcabc", "ngram", 30)
+    for prompt, count in (("abcabc", 18), ("ab" * 13, 10)):
+        for drafter in (None, "ngram", "self"):
+            assert_same_as_greedy(lm, prompt, count, drafter=drafter)
+
+
+def test_a_seed_of_numpys_is_the_same_seed(lm) -> None:
+    runs = [
+        speculate(lm, PROMPTS[0], None, 9, temperature=0.9, seed=seed) for seed in (7, np.int32(7))
+    ]
+    assert runs[0].new_ids == runs[1].new_ids
+
+
+def test_large_logits_in_16_bits_are_settled_too(lm) -> None:
+    """With logits about 260 the numbers of bfloat16 are 2 apart: every last bit is a tie."""
+    model = copy.deepcopy(lm.model)
+    hidden = []
+    hook = model.transformer.ln_f.register_forward_hook(lambda *seen: hidden.append(seen[2][0]))
+    with torch.inference_mode():
+        for prompt in PROMPTS:
+            model(encode(lm, prompt))
+    hook.remove()
+    mean = torch.cat(hidden).mean(0)  # a direction that all hidden numbers share
+    far = model.lm_head.weight.detach() - 260 * mean / (mean @ mean)
+    model.lm_head.weight = torch.nn.Parameter(far.clone())
+    model.config.tie_word_embeddings = False
+    other = make_lm(lm.tokenizer, model.bfloat16(), "far")
+    assert abs(float(last_logits(other, encode(other, PROMPTS[0])).max())) > 200
+    for prompt in PROMPTS:
+        assert_same_as_greedy(other, prompt, 40, drafter=None)

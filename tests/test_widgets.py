@@ -417,33 +417,41 @@ def test_worker_knows_which_job_was_overtaken():
     assert [worker.overtaken(stop) for stop in stops] == [True, False]
 
 
-def test_worker_computes_with_its_own_number_of_threads_and_leaves_the_others(monkeypatch):
-    calls, real = [], torch.set_num_threads
-    monkeypatch.setattr(torch, "set_num_threads", lambda n: (calls.append(n), real(n)))
-    usual, within = torch.get_num_threads(), []
-    for threads, expected in ((1, 1), (3, 3), (None, usual)):
-        worker = Worker(threads)
-        worker.start(lambda _stop: within.append(torch.get_num_threads()))
-        assert worker.wait(10)
-        assert within.pop() == expected
-        assert calls[-2:] == [expected, usual], "new threads would compute with another number"
-        assert torch.get_num_threads() == usual
-
-
-def test_worker_gives_the_threads_back_after_an_error(monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
-    usual, seen = torch.get_num_threads(), []
-
-    def fails(_stop):
-        raise RuntimeError
-
-    worker = Worker(usual + 1)
-    worker.start(fails)
-    assert worker.wait(10)
+def threads_elsewhere():
+    """How many threads PyTorch computes with in a thread made now."""
+    seen = []
     other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     other.start()
     other.join()
-    assert seen == [usual]
+    return seen[0]
+
+
+def test_worker_computes_with_its_own_number_of_threads_and_leaves_the_others():
+    usual, within = torch.get_num_threads(), []
+    for threads, expected in ((1, 1), (usual + 2, usual + 2), (None, usual)):
+        worker, go = Worker(threads), threading.Event()
+        worker.start(lambda _stop, go=go: (within.append(torch.get_num_threads()), go.wait(10)))
+        while not within:
+            time.sleep(0.001)
+        assert within.pop() == expected
+        assert threads_elsewhere() == torch.get_num_threads() == usual, "while it runs"
+        go.set()
+        assert worker.wait(10)
+        assert threads_elsewhere() == torch.get_num_threads() == usual
+
+
+def test_a_number_of_threads_set_while_a_worker_runs_stays():
+    usual, go, runs = torch.get_num_threads(), threading.Event(), threading.Event()
+    worker = Worker(usual + 1)
+    worker.start(lambda _stop: (runs.set(), go.wait(10)))
+    assert runs.wait(10)
+    try:
+        torch.set_num_threads(usual + 3)
+        go.set()
+        assert worker.wait(10)
+        assert threads_elsewhere() == torch.get_num_threads() == usual + 3
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_only_a_small_model_decodes_with_one_thread_beside_the_cells(lm, monkeypatch):
