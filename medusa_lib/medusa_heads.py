@@ -103,6 +103,10 @@ class MedusaHeads(nn.Module):
         seen = torch.cat([before, self.embedding[tokens].view(len(before), -1)], dim=-1)
         return before + self.down(F.silu(self.up(seen)))
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy or a file of it holds: all but the twin, which is made anew."""
+        return {**self.__dict__, "twins": {}}
+
     @property
     def lean(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for: see lean.py."""

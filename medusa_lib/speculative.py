@@ -109,9 +109,10 @@ def prepare(
 def check_no_turn(lm: LM, length: int, more: int) -> None:
     """Raises ValueError if a text of that length and `more` tokens crosses a turning point."""
     turn = turning_point(lm)
-    if turn is not None and length <= turn < length + more:
+    # The last token is never fed.
+    if turn is not None and length <= turn < length + more - 1:
         raise ValueError(
-            f"max_new_tokens must be an int <= {turn - length} here, got {more}: beyond {turn} "
+            f"max_new_tokens must be an int <= {turn - length + 1} here, got {more}: beyond {turn} "
             "tokens this model sees all positions differently, and no cache holds"
         )
 
@@ -125,7 +126,7 @@ def verify(
     """
     knobs, bound = (rules.temperature, rules.top_p, rules.generator), rules.tie_bound
     if rules.grain and bound:
-        bound = max(bound, rules.grain * float(logits.abs().max()))
+        bound = max(bound, rules.grain * float(logits.amax(dim=-1).abs().max()))
     if rules.typical is not None:
         return *verify_typically(logits, branch, *knobs, rules.typical), 0
     if branch.parents is not None:

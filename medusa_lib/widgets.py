@@ -24,7 +24,7 @@ from medusa_lib.drafter import propose_branch
 from medusa_lib.drafters import draft_fits
 from medusa_lib.loops import medusa_loop_step, medusa_tiny, start_ids
 from medusa_lib.medusa_heads import heads_fit
-from medusa_lib.model import LM, load_lm
+from medusa_lib.model import LM, check_lm, load_lm
 from medusa_lib.plots import (
     plot_acceptance,
     plot_branch,
@@ -97,27 +97,38 @@ class StoppedError(Exception):
     """A run ended before its time; the text, if any, says so."""
 
 
+SETTING_THREADS = threading.Lock()
+
+
 def threads_beside(lm: LM) -> int | None:
     """How many threads a job beside the cells should compute with: 1, or None for PyTorch's own.
 
     The cells' threads already fill the processor. A second team of them sleeps and wakes at every
     small product, so that a small model takes several times as long as with one thread.
     """
-    return 1 if sum(p.numel() for p in lm.model.parameters()) < SMALL_MODEL else None
+    return 1 if sum(p.numel() for p in check_lm(lm).model.parameters()) < SMALL_MODEL else None
+
+
+def elsewhere(call: Callable[..., object], *given: object) -> object:
+    """What a call returns in a thread of its own, which ends with it."""
+    returned: list[object] = []
+    other = threading.Thread(target=lambda: returned.append(call(*given)))
+    other.start()
+    other.join()
+    return returned[0]
 
 
 def compute_with(threads: int | None) -> None:
-    """Let PyTorch compute with so many threads in the thread that asks; None changes nothing.
+    """Let PyTorch compute with so many threads in the thread that asks; None: as in a new one.
 
-    set_num_threads also sets what threads begin with that are made later. So another thread, which
-    ends at once, gives that number back.
+    set_num_threads also sets what threads begin with that are made later. So another thread gives
+    that number back at once.
     """
-    usual = torch.get_num_threads()
-    if threads is not None and threads != usual:
-        torch.set_num_threads(threads)
-        other = threading.Thread(target=torch.set_num_threads, args=[usual])
-        other.start()
-        other.join()
+    with SETTING_THREADS:
+        usual, own = elsewhere(torch.get_num_threads), torch.get_num_threads()
+        if own != (threads or usual):
+            torch.set_num_threads(threads or usual)
+            elsewhere(torch.set_num_threads, usual)
 
 
 class Worker:
@@ -154,6 +165,12 @@ class Worker:
             self._stop = stop
             self._thread = threading.Thread(target=run, args=[self._thread], daemon=True)
             self._thread.start()
+
+    def use(self, threads: int | None) -> None:
+        """From now on compute with that many threads, in the job that asks as well."""
+        self._threads = threads
+        if threading.current_thread() is self._thread:
+            compute_with(threads)
 
     def overtaken(self, stop: threading.Event) -> bool:
         """True if a newer job took the place of the one that was given this event."""
@@ -649,6 +666,7 @@ class DemoPanel(RunsAgain, Panel):
         if self.lm.model_id != cfg.MODEL_ID:
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
+            self.worker.use(threads_beside(self.lm))
         self.progress.max = 4 * cfg.MAX_NEW_TOKENS
         done, shown = 0, time.monotonic()
 

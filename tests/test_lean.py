@@ -38,6 +38,7 @@ from medusa_lib.lean import (
     right_ones,
     version_of,
 )
+from medusa_lib.medusa_heads import GrowingDrafter
 
 
 def logits_of(model, ids) -> torch.Tensor:
@@ -549,6 +550,16 @@ def test_an_lm_that_has_decoded_can_be_pickled_and_copied(lm) -> None:
         assert speculate(again, "Once upon a time", None, 8).new_ids == (
             run_greedy(lm, "Once upon a time", 8).new_ids
         )
+
+
+def test_heads_that_have_drafted_can_be_pickled(lm) -> None:
+    speculate(lm, "Once upon a time", "heads_tree", 8)
+    heads = lm.heads[0]
+    again = pickle.loads(pickle.dumps(heads))
+    assert heads.twins
+    assert not again.twins
+    runs = [speculate(lm, "The king", GrowingDrafter(each), 12) for each in (heads, again)]
+    assert [loop.branch for loop in runs[0].loops] == [loop.branch for loop in runs[1].loops]
 
 
 def test_a_twin_is_made_anew_after_a_fused_optimizer(lm) -> None:

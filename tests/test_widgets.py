@@ -19,6 +19,7 @@ from medusa_lib import (
     run_greedy,
     widgets,
 )
+from medusa_lib.beyond_widgets import DraftersPanel
 from medusa_lib.plots import visible
 from medusa_lib.views import chips_html, drafted_branch, next_tokens, run_html, verdicts_html
 from medusa_lib.widgets import (
@@ -452,6 +453,36 @@ def test_a_number_of_threads_set_while_a_worker_runs_stays():
         assert threads_elsewhere() == torch.get_num_threads() == usual + 3
     finally:
         torch.set_num_threads(usual)
+
+
+def test_workers_that_begin_at_once_keep_their_numbers():
+    usual, seen = torch.get_num_threads(), []
+    for _ in range(100):
+        one, other = Worker(usual + 1), Worker(None)
+        one.start(lambda _stop: None)
+        other.start(lambda _stop: seen.append(torch.get_num_threads()))
+        assert one.wait(10)
+        assert other.wait(10)
+    assert set(seen) == {usual}
+
+
+def test_a_job_may_change_its_number_of_threads():
+    usual, seen, worker = torch.get_num_threads(), [], Worker(1)
+
+    def job(_stop):
+        worker.use(usual + 1)
+        seen.append(torch.get_num_threads())
+
+    worker.start(job)
+    assert worker.wait(10)
+    assert seen == [usual + 1]
+    assert threads_elsewhere() == torch.get_num_threads() == usual
+
+
+@pytest.mark.parametrize("panel", [LoopsPanel, DraftersPanel, DemoPanel])
+def test_a_panel_refuses_what_is_no_lm(panel):
+    with pytest.raises(ValueError, match="lm must be an LM"):
+        panel("bookworm")
 
 
 def test_only_a_small_model_decodes_with_one_thread_beside_the_cells(lm, monkeypatch):
