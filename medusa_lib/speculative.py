@@ -124,22 +124,30 @@ def verify(
 
     The path lists the accepted tokens' places in the branch.
     """
-    knobs, bound = (rules.temperature, rules.top_p, rules.generator), rules.tie_bound
-    if rules.grain and bound:
-        bound = max(bound, rules.grain * float(logits.amax(dim=-1).abs().max()))
+    knobs = (rules.temperature, rules.top_p, rules.generator)
     if rules.typical is not None:
         return *verify_typically(logits, branch, *knobs, rules.typical), 0
     if branch.parents is not None:
         if rules.temperature == 0:
-            return follow_greedily(state, branch, logits, bound)
+            return follow_greedily(state, branch, logits, near_tie(logits, rules))
         return *follow_by_sampling(logits, branch, *knobs), 0
     if rules.temperature == 0:
-        choices, extra = greedy_choices(state, branch.tokens, logits, bound)
+        choices, extra = greedy_choices(state, branch.tokens, logits, near_tie(logits, rules))
         accepted, following = verify_greedily(choices, branch.tokens)
     else:
         accepted, following = verify_by_sampling(logits, branch, *knobs)
         extra = 0
     return list(range(accepted)), following, extra
+
+
+def near_tie(logits: torch.Tensor, rules: Rules) -> float:
+    """How close two logits of this pass must be to count as a near tie; 0: none does.
+
+    logits: `[n, V]`. Large ones in 16 bits are coarser than the usual bound.
+    """
+    if not (rules.grain and rules.tie_bound):
+        return rules.tie_bound
+    return max(rules.tie_bound, rules.grain * float(logits.amax(dim=-1).abs().max()))
 
 
 def draft(state: State, span: int, room: int, rules: Rules) -> Branch:

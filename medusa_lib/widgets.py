@@ -58,6 +58,7 @@ LABEL_STYLE = {"description_width": "100px"}
 WIDE = {"width": "700px", "max_width": "98%"}
 NARROW = {"width": "420px", "max_width": "98%"}
 BLINK = 0.05  # seconds; the demo moves its progress bar no more often
+SETTING_THREADS = threading.Lock()  # their number is one for the whole process, see compute_with
 SMALL_MODEL = 20_000_000  # parameters; a larger one gains from several threads wherever it runs
 # ipywidgets gives a slider's handle no name that assistive technology could read. This style
 # sheet is empty; its load event names the handles of its panel, as they come, by their labels.
@@ -95,9 +96,6 @@ MORE_DRAFTER_NAMES = (
 
 class StoppedError(Exception):
     """A run ended before its time; the text, if any, says so."""
-
-
-SETTING_THREADS = threading.Lock()
 
 
 def threads_beside(lm: LM) -> int | None:

@@ -33,6 +33,7 @@ from medusa_lib.widgets import (
     StoppedError,
     TokensPanel,
     Worker,
+    elsewhere,
     threads_beside,
 )
 
@@ -420,11 +421,7 @@ def test_worker_knows_which_job_was_overtaken():
 
 def threads_elsewhere():
     """How many threads PyTorch computes with in a thread made now."""
-    seen = []
-    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-    other.start()
-    other.join()
-    return seen[0]
+    return elsewhere(torch.get_num_threads)
 
 
 def test_worker_computes_with_its_own_number_of_threads_and_leaves_the_others():
