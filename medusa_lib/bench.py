@@ -24,9 +24,9 @@ from medusa_lib.bench_tables import check_outputs, print_tables, save_plot, writ
 from medusa_lib.checks import check_int
 from medusa_lib.config import default_model_id
 from medusa_lib.cost import COUNTS, pass_seconds
-from medusa_lib.drafters import Drafter, draft_fits
+from medusa_lib.drafters import Drafter, draft_fits, draft_lm
 from medusa_lib.loops import medusa_tiny, run_greedy, start_ids
-from medusa_lib.medusa_heads import HeadsDrafter, heads_fit
+from medusa_lib.medusa_heads import HeadsDrafter, heads_fit, shipped_heads
 from medusa_lib.model import LM, ModelLoadError, load_lm
 from medusa_lib.one_pass import State, takes_masks
 from medusa_lib.records import Generation, repeats
@@ -130,14 +130,14 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
     }
     if draft_fits(lm):
         rows["draft model"] = ours("draft_model")
-        rows["transformers assisted"] = theirs(assistant_model=lm.draft.model)
+        rows["transformers assisted"] = theirs(assistant_model=draft_lm(lm).model)
     trees = takes_masks(State.start(lm, []))
     if trees:
         rows[BRANCHES] = ours("branches")
     if heads_fit(lm):
         rows["Medusa chain"] = ours("heads_chain")
     if heads_fit(lm) and trees:
-        heads, _ = lm.heads
+        heads, _ = shipped_heads(lm)
         rows[TREE] = ours("heads_tree")
         rows[HEADS_AND_NGRAM] = ours("heads_ngram")
         rows[LARGE_TREE] = ours(HeadsDrafter(heads, heads.trees[LARGE]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 
 from medusa_lib.checks import check_bool, check_int, check_seed, check_temperature, check_top_p
 
@@ -16,6 +18,11 @@ MODEL_VARIABLE = "MEDUSA_MODEL"  # environment variable that overrides the shipp
 def default_model_id() -> str:
     """The model named by the environment variable MEDUSA_MODEL, else the shipped one."""
     return os.environ.get(MODEL_VARIABLE, "").strip() or SHIPPED_MODEL
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of a shipped model, or of its heads."""
+    return Path(str(files("medusa_lib"))) / "pretrained" / name
 
 
 @dataclass(frozen=True)

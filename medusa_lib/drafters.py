@@ -20,6 +20,7 @@ from medusa_lib.checks import (
 )
 from medusa_lib.config import DRAFT_MODEL
 from medusa_lib.device import make_generator
+from medusa_lib.lean import refresh
 from medusa_lib.medusa_heads import chain_drafter, tree_drafter
 from medusa_lib.model import LM, ModelLoadError, check_lm, load_lm
 from medusa_lib.one_pass import (
@@ -128,7 +129,7 @@ class ModelDrafter:
 
     def check_fits(self, _lm: LM) -> None:
         """Every run begins with it: the drafting model may have changed since the last."""
-        self.lm.refresh()
+        refresh(self.lm)
 
     def propose(self, state: State, span: int) -> Branch:
         """Up to `span` tokens, each from one pass of the drafting model.
@@ -325,10 +326,17 @@ def load_draft_lm(lm: LM, draft: str = DRAFT_MODEL) -> LM:
     return small
 
 
+def draft_lm(lm: LM) -> LM:
+    """The shipped draft model for `lm`, loaded when first asked for. Errors as load_draft_lm."""
+    if "draft" not in lm.kept:
+        lm.kept["draft"] = load_draft_lm(lm)
+    return lm.kept["draft"]
+
+
 def draft_fits(lm: LM) -> bool:
     """True if the shipped draft model is here and has the tokens of `lm`."""
     try:
-        return lm.draft is not None
+        return draft_lm(lm) is not None
     except (ValueError, ModelLoadError):
         return False
 
@@ -340,7 +348,7 @@ def draft_model(
 
     Raises ValueError if it does not fit `lm`.
     """
-    drafter = ModelDrafter(lm.draft, temperature, top_p, generator, sure=0.25)
+    drafter = ModelDrafter(draft_lm(lm), temperature, top_p, generator, sure=0.25)
     drafter.span = 6
     return drafter
 

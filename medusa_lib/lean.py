@@ -26,6 +26,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib.growing_cache import growing_cache, is_growing
+from medusa_lib.model import LM
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # rows [n, in] → [n, out]
 Maker = Callable[[torch.Tensor, torch.Tensor | None], Product | None]  # weight, bias → product
@@ -503,6 +504,20 @@ def lean_twin(model: PreTrainedModel) -> PreTrainedModel:
     if type(body) is GPT2Model and is_plain_body(body):
         body.__class__ = LeanGPT2
     return twin if answers_alike(twin, model) else model
+
+
+def quick(lm: LM) -> PreTrainedModel:
+    """The faster twin of a model, for passes of a few tokens; made when first asked for."""
+    if "twin" not in lm.kept:
+        refresh(lm)
+    return lm.kept["twin"][1]
+
+
+def refresh(lm: LM) -> None:
+    """Make the twin now: for the first time, or anew if the model has changed since."""
+    now = stamp(lm.model)
+    if lm.kept.get("twin", (None,))[0] != now:
+        lm.kept["twin"] = (now, lean_twin(lm.model))
 
 
 @torch.no_grad()

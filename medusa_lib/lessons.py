@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
+from medusa_lib.base.course import BEYOND, STEPS, Lesson
 from medusa_lib.model import LM
-from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS, plot_beyond, plot_pipeline
+from medusa_lib.plots import plot_beyond, plot_pipeline
 
 
 def source_of(function: Callable) -> str:
@@ -36,8 +37,9 @@ def show_source(*functions: Callable) -> Markdown:
     """The live source of functions of this library, ready to be a cell's last value."""
     parts = []
     for function in functions:
-        where = f"{function.__module__}.{function.__qualname__}"
-        parts.append(f"`{where}`\n```python\n{source_of(function)}\n```")
+        file = function.__module__.partition(".")[2].replace(".", "/")
+        where = f"`{function.__qualname__}` in `{file}.py`"
+        parts.append(f"{where}\n```python\n{source_of(function)}\n```")
     return Markdown("\n\n".join(parts))
 
 
@@ -45,16 +47,18 @@ def where_we_are(step: int) -> None:
     """Draw the pipeline with this step marked, and say the same in words. step: 0 to 7."""
     plot_pipeline(step)
     plt.show()
-    module = STEP_WORDS[step]
-    print(f"You are at STEP{step} of STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
+    print(f"You are at STEP{step} of STEP0 to STEP7: {_code_of(STEPS[step])}")
 
 
 def where_we_are_beyond(lesson: int) -> None:
     """Draw the lessons beyond the steps, this one marked, and say it in words. lesson: from 1."""
     plot_beyond(lesson)
     plt.show()
-    module = BEYOND_WORDS[lesson - 1]
-    print(f"You are at BEYOND{lesson}, after STEP0 to STEP7: {module} (medusa_lib/{module}.py)")
+    print(f"You are at BEYOND{lesson}, after STEP0 to STEP7: {_code_of(BEYOND[lesson - 1])}")
+
+
+def _code_of(lesson: Lesson) -> str:
+    return f"{lesson.word} ({lesson.file})"
 
 
 def parameter_parts(model: PreTrainedModel) -> dict[str, int]:

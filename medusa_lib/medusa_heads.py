@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medusa_lib.checks import check_int, check_share
+from medusa_lib.config import shipped_folder
 from medusa_lib.lean import lean_layers, lean_linear, stamp, version_of
 from medusa_lib.model import LM
 from medusa_lib.one_pass import FAMILIES, Branch, State, check_tree_fits
@@ -108,7 +109,7 @@ class MedusaHeads(nn.Module):
         return {**self.__dict__, "twins": {}}
 
     @property
-    def lean(self) -> MedusaHeads:
+    def fast(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for: see lean.py."""
         known = (version_of(self.vocab), *stamp(self))
         twin = self.twins.get(known)
@@ -222,7 +223,7 @@ def heads_folder(lm: LM) -> Path:
             f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; "
             "python -m medusa_lib.pretrained.train_heads trains heads for another model"
         )
-    return Path(__file__).parent / "pretrained" / HEADS_FOLDERS[lm.model_id]
+    return shipped_folder(HEADS_FOLDERS[lm.model_id])
 
 
 def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, list[Node]]:
@@ -252,6 +253,16 @@ def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, l
             f"heads must be a folder with {HEADS_FILE} and {SETTINGS_FILE} that fit, "
             f"got {folder.name}: {lines.splitlines()[0][:120]}"
         ) from None
+
+
+def shipped_heads(lm: LM) -> tuple[MedusaHeads, list[Node]]:
+    """The shipped heads for `lm` and their tree, loaded when first asked for.
+
+    Raises HeadsError if there are none.
+    """
+    if "heads" not in lm.kept:
+        lm.kept["heads"] = load_heads(lm)
+    return lm.kept["heads"]
 
 
 def check_same_model(theirs: torch.Tensor, ours: torch.Tensor, name: str, model_id: str) -> None:
@@ -425,20 +436,20 @@ class FromHidden:
         if not isinstance(heads, MedusaHeads):
             raise ValueError(f"heads must be MedusaHeads, got {type(heads).__name__}")
         self.heads = heads
-        self.lean: MedusaHeads | None = None
+        self.fast: MedusaHeads | None = None
 
     def check_fits(self, lm: LM) -> None:
         """Raises HeadsError for heads of another model. Every run begins with it."""
         check_heads_fit(self.heads, lm)
-        self.lean = None  # the heads may have learned since the last run
+        self.fast = None  # the heads may have learned since the last run
 
     def told(self, state: State) -> tuple[MedusaHeads, torch.Tensor, int] | None:
         """(heads, hidden numbers `[width]`, the id chosen from them); None in the first loop."""
         if state.hidden is None:
             return None
-        if self.lean is None:
-            self.lean = self.heads.lean
-        return self.lean, state.hidden[-1], state.ids[-1]
+        if self.fast is None:
+            self.fast = self.heads.fast
+        return self.fast, state.hidden[-1], state.ids[-1]
 
 
 class GrowingDrafter(FromHidden):
@@ -532,18 +543,18 @@ def chain_of(count: int) -> list[Node]:
 
 def chain_drafter(lm: LM) -> HeadsDrafter:
     """The shipped heads' best guesses, one after the other. Raises HeadsError if none fit."""
-    heads, _ = lm.heads
+    heads, _ = shipped_heads(lm)
     return HeadsDrafter(heads, chain_of(heads.shape.count))
 
 
 def tree_drafter(lm: LM) -> GrowingDrafter:
     """The shipped heads with a tree that grows as it goes. Raises HeadsError if none fit `lm`."""
-    return GrowingDrafter(lm.heads[0])
+    return GrowingDrafter(shipped_heads(lm)[0])
 
 
 def heads_fit(lm: LM) -> bool:
     """True if there are shipped heads for `lm`."""
     try:
-        return lm.heads is not None
+        return shipped_heads(lm) is not None
     except HeadsError:
         return False

@@ -6,9 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
 from huggingface_hub import constants, get_session, is_offline_mode
@@ -21,7 +19,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.checks import check_text
-from medusa_lib.config import MODEL_VARIABLE, SHIPPED_MODEL, SHIPPED_MODELS, default_model_id
+from medusa_lib.config import (
+    MODEL_VARIABLE,
+    SHIPPED_MODEL,
+    SHIPPED_MODELS,
+    default_model_id,
+    shipped_folder,
+)
 from medusa_lib.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
@@ -35,7 +39,8 @@ class ModelLoadError(RuntimeError):
 class LM:
     """A language model ready to use: what every later step takes as its first argument.
 
-    context_length: the most tokens, prompt included, that a sequence may have.
+    context_length: the most tokens, prompt included, that a sequence may have. kept: what later
+    lessons make of the model and want to find again; a copy starts with nothing.
     """
 
     model_id: str
@@ -44,45 +49,16 @@ class LM:
     device: torch.device
     eos_id: int
     context_length: int
+    kept: dict[str, object] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     @property
     def vocab_size(self) -> int:
         """How many token ids the model knows: 0 to vocab_size - 1."""
         return self.model.get_input_embeddings().num_embeddings
 
-    @cached_property
-    def lean(self) -> PreTrainedModel:
-        """A faster twin for passes of a few tokens, made when first asked for: see lean.py."""
-        from medusa_lib.lean import lean_twin, stamp  # noqa: PLC0415 - not before BEYOND1
-
-        self.__dict__["lean_made_from"] = stamp(self.model)
-        return lean_twin(self.model)
-
-    def refresh(self) -> None:
-        """Make the lean twin now: for the first time, or anew if the model has changed since."""
-        from medusa_lib.lean import stamp  # noqa: PLC0415 - as above
-
-        if self.__dict__.get("lean_made_from") != stamp(self.model):
-            self.__dict__.pop("lean", None)  # another thread may have been faster
-        _ = self.lean
-
-    @cached_property
-    def draft(self) -> LM:
-        """The shipped draft model, loaded when first asked for: see drafters.py."""
-        from medusa_lib.drafters import load_draft_lm  # noqa: PLC0415 - nor this before BEYOND2
-
-        return load_draft_lm(self)
-
-    @cached_property
-    def heads(self) -> tuple:
-        """The shipped heads for this model and their tree, loaded when first asked for."""
-        from medusa_lib.medusa_heads import load_heads  # noqa: PLC0415 - nor this before BEYOND4
-
-        return load_heads(self)
-
     def __getstate__(self) -> dict[str, object]:
-        """What a copy or a file of it holds: the fields; the rest is made when first asked for."""
-        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+        """What a copy or a file of it holds: the fields; what was kept is made anew."""
+        return {**self.__dict__, "kept": {}}
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
@@ -104,7 +80,7 @@ def model_source(model_id: str) -> str:
     if not check_text("model_id", model_id).strip():
         raise ValueError(f"model_id must have a visible character, got {model_id!r}")
     if model_id in SHIPPED_MODELS:
-        return str(Path(__file__).parent / "pretrained" / model_id)
+        return str(shipped_folder(model_id))
     return model_id
 
 

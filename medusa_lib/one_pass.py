@@ -16,6 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from medusa_lib.growing_cache import growing_cache, is_growing
+from medusa_lib.lean import quick
 from medusa_lib.model import LM
 from medusa_lib.tree_attention import Parents, follow, tree_mask, tree_rows
 from medusa_lib.utilities import greedy_next
@@ -93,7 +94,7 @@ def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None
         mask, offsets = tree_rows(parents, before, mask_type(state), device)
         mask, positions = tree_mask(mask, seen), offsets + seen
     logits, state.hidden = run_model(
-        state.lm.lean,
+        quick(state.lm),
         len(branch) + 1,
         input_ids=torch.tensor([fed], device=device),
         position_ids=positions[None],
@@ -192,7 +193,7 @@ def greedy_choices(
     for i, row in enumerate(as_rows(logits)):
         choice, near = best_and_near(row, tie_bound)
         if near:
-            choice, passes = settle(state, branch[:i]), passes + 1
+            choice, passes = settle(state.lm, [*state.ids, *branch[:i]]), passes + 1
         choices.append(choice)
         if i < len(branch) and branch[i] != choice:
             break
@@ -217,10 +218,9 @@ def best_and_near(row: np.ndarray, tie_bound: float) -> tuple[int, bool]:
     return best, tie_bound > 0 and np.count_nonzero(row >= near) > 1
 
 
-def settle(state: State, path: Sequence[int]) -> int:
-    """Greedy's own choice after the ids and `path`: the whole text, no cache, the plain model."""
-    prefix = torch.tensor([[*state.ids, *path]], device=state.lm.device)
-    return greedy_next(state.lm, prefix)
+def settle(lm: LM, ids: Sequence[int]) -> int:
+    """Greedy's own choice after some ids: the whole text, no cache, the plain model."""
+    return greedy_next(lm, torch.tensor([ids], device=lm.device))
 
 
 def follow_greedily(
@@ -237,7 +237,8 @@ def follow_greedily(
         choice, near = best_and_near(rows[path[-1] + 1 if path else 0], tie_bound)
         if near:
             passes += 1
-            return settle(state, [branch.tokens[place] for place in path])
+            drafted = [branch.tokens[place] for place in path]
+            return settle(state.lm, [*state.ids, *drafted])
         return choice
 
     return *follow(choice_at, branch.tokens, branch.parents), passes

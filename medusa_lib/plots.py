@@ -16,6 +16,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
+from medusa_lib.base.course import BEYOND_WORDS, STEP_WORDS
 from medusa_lib.records import (
     Generation,
     LoopRecord,
@@ -27,19 +28,6 @@ from medusa_lib.records import (
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#BBBBBB"
 KIND_COLOURS = {"accepted": GREEN, "corrected": ORANGE, "unused": GREY, "bonus": BLUE}
 KIND_HATCHES = {"accepted": "", "corrected": "//", "unused": "..", "bonus": "xx"}
-
-STEP_WORDS = (
-    "device",
-    "model",
-    "utilities",
-    "sampling",
-    "drafter",
-    "prefix_accept",
-    "loops",
-    "demo",
-)
-# BEYOND1, 2, …: its module's name
-BEYOND_WORDS = ("one_pass", "drafters", "sampling_exactly", "medusa_heads", "tree_attention")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

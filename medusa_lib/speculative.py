@@ -19,6 +19,7 @@ from medusa_lib.checks import (
 )
 from medusa_lib.device import make_generator
 from medusa_lib.drafters import DEFAULT_SPAN, Drafter, make_drafter, next_span
+from medusa_lib.lean import refresh
 from medusa_lib.loops import OnLoop, finish, interrupt_says, start_ids, up_to_eos
 from medusa_lib.model import LM, check_lm
 from medusa_lib.one_pass import (
@@ -99,7 +100,7 @@ def prepare(
     drafter = make_drafter(drafter, lm, temperature, top_p, make_generator(seed))
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
-    lm.refresh()
+    refresh(lm)
     span = span or getattr(drafter, "span", DEFAULT_SPAN)
     drawn = (temperature, top_p, generator)
     rules = Rules(drafter, span, adaptive, *drawn, tie_bound, typical, lm.vocab_size, grain)

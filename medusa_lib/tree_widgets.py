@@ -11,7 +11,7 @@ import ipywidgets as w
 from medusa_lib.beyond_widgets import StepsThroughRun, most_accepted
 from medusa_lib.demo import PROMPT
 from medusa_lib.loops import OnLoop, start_ids
-from medusa_lib.medusa_heads import MedusaHeads, check_heads_fit
+from medusa_lib.medusa_heads import MedusaHeads, check_heads_fit, shipped_heads
 from medusa_lib.model import LM
 from medusa_lib.one_pass import State, check_tree_fits
 from medusa_lib.records import Generation
@@ -57,7 +57,7 @@ class TreePanel(StepsThroughRun, Panel):
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once
         self.lm, self.chance, self.seed = lm, chance, seed
-        self.heads = lm.heads[0] if heads is None else heads
+        self.heads = shipped_heads(lm)[0] if heads is None else heads
         check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
         self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
         self.result: Generation | None = None

@@ -13,6 +13,7 @@ import torch
 from tiny_models import CONTEXT, LETTERS, small_gpt2, small_llama, small_tokenizer
 
 from medusa_lib import LM, load_lm, make_lm
+from medusa_lib.lean import quick
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +101,7 @@ def count_passes():
     @contextlib.contextmanager
     def counting(lm):
         passes = []
-        inner = [getattr(model, "base_model", model) for model in (lm.model, lm.lean)]
+        inner = [getattr(model, "base_model", model) for model in (lm.model, quick(lm))]
         models = {id(model): model for model in inner}.values()
         hooks = [model.register_forward_hook(lambda *_: passes.append(1)) for model in models]
         try:

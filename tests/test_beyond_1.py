@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from medusa_lib import encode, run_greedy
 from medusa_lib import lessons as lessons_module
+from medusa_lib.base.course import BEYOND_WORDS
 from medusa_lib.beyond_widgets import OnePassPanel, most_accepted
 from medusa_lib.cost import (
     Machine,
@@ -26,7 +27,6 @@ from medusa_lib.cost import (
 from medusa_lib.lessons import where_we_are_beyond
 from medusa_lib.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.plots import (
-    BEYOND_WORDS,
     BLUE,
     plot_beyond,
     plot_pass_cost,

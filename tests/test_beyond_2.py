@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from medusa_lib import LoopRecord, acceptance_rate, beyond_widgets, make_generator, run_greedy
 from medusa_lib.beyond_widgets import DraftersPanel
 from medusa_lib.cost import draft_costs, measured_speedups
-from medusa_lib.drafters import DRAFTERS, ModelDrafter, NgramDrafter, make_drafter
+from medusa_lib.drafters import DRAFTERS, ModelDrafter, NgramDrafter, draft_lm, make_drafter
 from medusa_lib.one_pass import Branch, one_pass
 from medusa_lib.plots import BLUE, ORANGE, plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.records import acceptance_by_position, first_and_later
@@ -102,7 +102,7 @@ def test_an_unsure_drafter_spends_fewer_passes(lm) -> None:
     known = speculate(lm, PROMPT, None, 30)
     spent = []
     for sure in (0.0, 0.3, 0.9):
-        drafter = ModelDrafter(lm.draft, 0.0, 1.0, make_generator(0), sure=sure)
+        drafter = ModelDrafter(draft_lm(lm), 0.0, 1.0, make_generator(0), sure=sure)
         loops = replay(lm, known, drafter, 8)
         spent.append(sum(loop.draft_passes for loop in loops))
     assert spent == sorted(spent, reverse=True)
@@ -112,7 +112,7 @@ def test_an_unsure_drafter_spends_fewer_passes(lm) -> None:
 def test_replays_are_those_of_every_text_and_are_kept(lm, count_passes) -> None:
     texts = {"a": [speculate(lm, p, None, 12) for p in (PROMPT, "Peter Rabbit")], "b": []}
     drafters = {
-        "small": ModelDrafter(lm.draft, 0.0, 1.0, make_generator(7)),
+        "small": ModelDrafter(draft_lm(lm), 0.0, 1.0, make_generator(7)),
         "n-gram": NgramDrafter(),
     }
     replays = Replays(lm, texts, drafters)
@@ -120,7 +120,7 @@ def test_replays_are_those_of_every_text_and_are_kept(lm, count_passes) -> None:
         loops = replays.loops(name, 3, "a")
         expected = [loop for run in texts["a"] for loop in replay(lm, run, drafter, 3)]
         assert timeless(loops) == timeless(expected)
-        with count_passes(lm.draft) as passes:
+        with count_passes(draft_lm(lm)) as passes:
             assert replays.loops(name, 3, "a") is loops
         assert not passes
     assert replays.loops("small", 3, "b") == []
@@ -182,7 +182,7 @@ def test_speedups_are_those_of_the_fastest_round(lm, monkeypatch) -> None:
         return dataclasses.replace(run, seconds=next(seconds))
 
     monkeypatch.setattr("medusa_lib.cost.speculate", timed)
-    small = ModelDrafter(lm.draft, 0.0, 1.0, make_generator(0))
+    small = ModelDrafter(draft_lm(lm), 0.0, 1.0, make_generator(0))
     found, alphas = measured_speedups(lm, [PROMPT], {"small": small}, (1, 2), 12)
     assert found == {"small": [6.0 / 1.0, 6.0 / 2.0]}
     assert calls == [(None, 1), (small, 1), (small, 2)] * 2

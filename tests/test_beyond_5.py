@@ -14,7 +14,7 @@ from test_tree_attention import FixedTree
 
 from medusa_lib import encode, run_greedy
 from medusa_lib.branches import accept_longest, evaluated
-from medusa_lib.medusa_heads import HeadsDrafter, HeadsShape, new_heads
+from medusa_lib.medusa_heads import HeadsDrafter, HeadsShape, new_heads, shipped_heads
 from medusa_lib.plots import visible
 from medusa_lib.speculative import speculate
 from medusa_lib.tree_attention import grow_tree, leaves, tree_depths, tree_looks
@@ -361,6 +361,6 @@ def test_a_failing_chance_is_a_message(panel) -> None:
 
 def test_the_shipped_heads_are_the_panels_own(lm) -> None:
     panel = TreePanel(lm, chance, PROMPT, max_new_tokens=4, loop=0)
-    assert panel.heads is lm.heads[0]
-    assert panel.depth.max == lm.heads[0].shape.count
+    assert panel.heads is shipped_heads(lm)[0]
+    assert panel.depth.max == shipped_heads(lm)[0].shape.count
     assert panel.loop.value == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import medusa_lib
-from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS
+from medusa_lib.base.course import BEYOND_WORDS, STEP_WORDS
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}

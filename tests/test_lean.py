@@ -16,6 +16,7 @@ from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
+from medusa_lib.drafters import draft_lm
 from medusa_lib.growing_cache import growing_cache
 from medusa_lib.lean import (
     GELU_MAKERS,
@@ -35,10 +36,11 @@ from medusa_lib.lean import (
     packed_by_onednn,
     packed_in_half,
     products,
+    quick,
     right_ones,
     version_of,
 )
-from medusa_lib.medusa_heads import GrowingDrafter
+from medusa_lib.medusa_heads import GrowingDrafter, shipped_heads
 
 
 def logits_of(model, ids) -> torch.Tensor:
@@ -47,7 +49,7 @@ def logits_of(model, ids) -> torch.Tensor:
 
 
 def test_the_twin_answers_as_the_model_does(each_lm) -> None:
-    twin = each_lm.lean
+    twin = quick(each_lm)
     assert twin is not each_lm.model
     assert any(isinstance(module, LeanLinear) for module in twin.modules())
     for count in (1, 2, 9, 33):
@@ -66,7 +68,7 @@ def test_the_model_stays_as_it_was(tiny_gpt2) -> None:
 
 
 def test_the_twin_is_made_once(tiny_llama) -> None:
-    assert tiny_llama.lean is tiny_llama.lean
+    assert quick(tiny_llama) is quick(tiny_llama)
 
 
 def test_where_there_is_nothing_to_gain_it_is_the_model_itself(tiny_gpt2, rows_lm) -> None:
@@ -181,7 +183,7 @@ def test_half_precision_is_left_out_where_it_is_not_at_hand(monkeypatch) -> None
 @needs_fbgemm
 def test_the_shipped_models_may_use_half_precision(lm) -> None:
     """Their weights are stored so; a product that reads half the bytes must not get lost."""
-    for each in (lm.model, lm.draft.model, lm.heads[0]):
+    for each in (lm.model, draft_lm(lm).model, shipped_heads(lm)[0]):
         matrices = [p.detach() for p in each.parameters() if p.ndim == 2]
         assert matrices
         for matrix in matrices:
@@ -281,10 +283,10 @@ def test_a_gpt2_block_is_lean_with_a_mask_a_cache_and_neither(tiny_gpt2) -> None
 def test_several_texts_at_once_are_answered_as_the_model_does(tiny_gpt2) -> None:
     ids = torch.arange(2, 12).view(2, 5)
     with torch.inference_mode():
-        ours, theirs = (model(ids).logits for model in (tiny_gpt2.lean, tiny_gpt2.model))
+        ours, theirs = (model(ids).logits for model in (quick(tiny_gpt2), tiny_gpt2.model))
         cache = growing_cache(tiny_gpt2.model.config)
         places = torch.arange(5).expand(2, 5)
-        cached = tiny_gpt2.lean(ids, past_key_values=cache, position_ids=places, use_cache=True)
+        cached = quick(tiny_gpt2)(ids, past_key_values=cache, position_ids=places, use_cache=True)
     assert torch.allclose(ours, theirs, atol=1e-4)
     assert torch.allclose(cached.logits, theirs, atol=1e-4)
 
@@ -426,7 +428,7 @@ class Stretch(nn.Embedding):
 def test_tables_of_a_special_kind_are_asked(name, kind) -> None:
     lm = fresh_gpt2()
     getattr(lm.model.transformer, name).__class__ = kind
-    assert type(lm.lean.base_model) is not LeanGPT2
+    assert type(quick(lm).base_model) is not LeanGPT2
     assert same_text(lm)
 
 
@@ -449,10 +451,10 @@ def test_a_part_with_a_hook_is_asked(part, when) -> None:
         assert same_text(lm)
     hook = lm.model.get_submodule(part).register_forward_hook(louder)
     assert same_text(lm)
-    assert lm.lean is lm.model
+    assert quick(lm) is lm.model
     hook.remove()
     assert same_text(lm)
-    assert lm.lean is not lm.model
+    assert quick(lm) is not lm.model
 
 
 def by_data(model) -> None:
@@ -486,11 +488,11 @@ def train(model, steps=3) -> None:
 def test_weights_that_change_in_any_seen_way_make_a_new_twin(change) -> None:
     lm = fresh_gpt2()
     assert same_text(lm)
-    before, twin = run_greedy(lm, PROMPT, 20).new_ids, lm.lean
+    before, twin = run_greedy(lm, PROMPT, 20).new_ids, quick(lm)
     change(lm.model)
     assert run_greedy(lm, PROMPT, 20).new_ids != before, "the change must matter"
     assert same_text(lm)
-    assert lm.lean is not twin
+    assert quick(lm) is not twin
 
 
 def test_a_copy_that_learns_as_much_as_the_original_has_its_own_twin() -> None:
@@ -504,7 +506,7 @@ def test_a_copy_that_learns_as_much_as_the_original_has_its_own_twin() -> None:
 
 def test_a_cache_of_fixed_size_is_left_to_gpt2(tiny_gpt2) -> None:
     answers = []
-    for model in (tiny_gpt2.model, tiny_gpt2.lean):
+    for model in (tiny_gpt2.model, quick(tiny_gpt2)):
         cache = StaticCache(config=model.config, max_cache_len=16)
         fed = {"past_key_values": cache, "use_cache": True}
         rows = []
@@ -523,7 +525,7 @@ def test_a_model_of_few_places_has_a_twin(places) -> None:
     config.n_positions = places
     lm = make_lm(tokenizer, GPT2LMHeadModel(config), "short")
     if places == 1:
-        assert isinstance(lm.lean, GPT2LMHeadModel)
+        assert isinstance(quick(lm), GPT2LMHeadModel)
     else:
         assert speculate(lm, "a", "ngram", 9).new_ids == run_greedy(lm, "a", 9).new_ids
 
@@ -554,7 +556,7 @@ def test_an_lm_that_has_decoded_can_be_pickled_and_copied(lm) -> None:
 
 def test_heads_that_have_drafted_can_be_pickled(lm) -> None:
     speculate(lm, "Once upon a time", "heads_tree", 8)
-    heads = lm.heads[0]
+    heads = shipped_heads(lm)[0]
     again = pickle.loads(pickle.dumps(heads))
     assert heads.twins
     assert not again.twins
@@ -566,12 +568,12 @@ def test_a_twin_is_made_anew_after_a_fused_optimizer(lm) -> None:
     """It changes weights and counts no version of them."""
     trained = copy.deepcopy(lm)
     speculate(trained, "Once upon a time", None, 3)
-    twin, versions = trained.lean, [version_of(p) for p in trained.model.parameters()]
+    twin, versions = quick(trained), [version_of(p) for p in trained.model.parameters()]
     optimizer = torch.optim.AdamW(trained.model.parameters(), lr=0.05, fused=True)
     ids = torch.arange(10)[None]
     trained.model(ids, labels=ids).loss.backward()
     optimizer.step()
     assert [version_of(p) for p in trained.model.parameters()] == versions, "it does count now"
     run = speculate(trained, "Once upon a time", None, 10)
-    assert trained.lean is not twin
+    assert quick(trained) is not twin
     assert run.new_ids == run_greedy(trained, "Once upon a time", 10).new_ids

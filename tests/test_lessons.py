@@ -18,6 +18,7 @@ from medusa_lib import (
     top_p_indices,
 )
 from medusa_lib import lessons as under_test
+from medusa_lib.base.course import STEP_WORDS
 from medusa_lib.lessons import (
     CORRECT,
     NOT_ATTEMPTED,
@@ -33,7 +34,6 @@ from medusa_lib.lessons import (
     table,
     where_we_are,
 )
-from medusa_lib.plots import STEP_WORDS
 
 
 def long_doc(x):
@@ -89,8 +89,8 @@ def test_show_source_names_where_each_function_lives():
     shown = show_source(softmax_temp, prefix_accept_once)
     assert isinstance(shown, Markdown)
     assert shown.data == (
-        f"`medusa_lib.sampling.softmax_temp`\n```python\n{source_of(softmax_temp)}\n```\n\n"
-        "`medusa_lib.prefix_accept.prefix_accept_once`\n"
+        f"`softmax_temp` in `sampling.py`\n```python\n{source_of(softmax_temp)}\n```\n\n"
+        "`prefix_accept_once` in `prefix_accept.py`\n"
         f"```python\n{source_of(prefix_accept_once)}\n```"
     )
 

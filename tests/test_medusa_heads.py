@@ -30,6 +30,7 @@ from medusa_lib.medusa_heads import (
     load_heads,
     new_heads,
     save_heads,
+    shipped_heads,
 )
 from medusa_lib.one_pass import Branch, State, one_pass
 from medusa_lib.tree_attention import parents_of, path_to
@@ -132,7 +133,7 @@ def grown_by_search(heads, hidden, token, growth, depth):
 def test_a_growing_tree_holds_the_likeliest_guesses(tiny_gpt2, kind, growth) -> None:
     heads, (state, _) = random_heads(tiny_gpt2, kind), state_after(tiny_gpt2)
     hidden, token = state.hidden[-1].clone(), state.ids[-1]
-    for each in (heads, heads.lean):
+    for each in (heads, heads.fast):
         tokens, parents = draft_best_first(each, hidden, token, growth, growth.depth)
         paths = [[tokens[i] for i in path_to(parents, place)] for place in range(len(tokens))]
         expected = grown_by_search(heads, hidden, token, growth, growth.depth)
@@ -157,7 +158,7 @@ def test_a_chain_is_the_tree_of_the_best_guesses(tiny_llama, kind) -> None:
     heads, (state, _) = random_heads(tiny_llama, kind), state_after(tiny_llama)
     told = state.hidden[-1].clone(), state.ids[-1]
     tree = draft_tree(heads, *told, tuple(chain_of(3)))
-    assert draft_chain(heads, *told, 3) == draft_chain(heads.lean, *told, 3) == tree
+    assert draft_chain(heads, *told, 3) == draft_chain(heads.fast, *told, 3) == tree
 
 
 @pytest.mark.parametrize("drafter", ["heads_chain", "heads_tree", "branches"])
@@ -267,7 +268,7 @@ def test_the_shipped_heads_are_small_and_their_card_is_theirs(lm) -> None:
     card = (folder / "README.md").read_text()
     for row in figures["top_accuracy"]["own text"]:
         assert f"{row[0]:.3f}" in card
-    heads, nodes = lm.heads
+    heads, nodes = shipped_heads(lm)
     assert figures["parameters"] == sum(p.numel() for p in heads.parameters())
     assert len(nodes) == figures["best_budget"]
 
@@ -297,12 +298,12 @@ def test_a_folder_whose_parts_do_not_fit_is_refused(tiny_gpt2, tmp_path, refuses
 def test_retrained_heads_draft_anew_and_drop_the_old_twin(tiny_gpt2) -> None:
     heads, (state, _) = random_heads(tiny_gpt2), state_after(tiny_gpt2)
     told = state.hidden[-1].clone(), state.ids[-1]
-    first = draft_chain(heads.lean, *told, 3)
+    first = draft_chain(heads.fast, *told, 3)
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.neg_()
-    assert draft_chain(heads.lean, *told, 3) == draft_chain(heads, *told, 3) != first
-    assert not heads.lean.twins
+    assert draft_chain(heads.fast, *told, 3) == draft_chain(heads, *told, 3) != first
+    assert not heads.fast.twins
 
 
 def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
@@ -343,6 +344,6 @@ def test_heads_that_learned_between_two_runs_draft_anew(tiny_gpt2) -> None:
 
 def test_a_growing_drafter_refuses_what_is_not_a_growth_or_heads(lm, refuses) -> None:
     with refuses("growth"):
-        GrowingDrafter(lm.heads[0], 7)
+        GrowingDrafter(shipped_heads(lm)[0], 7)
     with refuses("heads"):
         GrowingDrafter(None)

@@ -16,14 +16,10 @@ import refresh
 import torch
 from nbconvert import HTMLExporter
 
-from medusa_lib.plots import BEYOND_WORDS, STEP_WORDS
+from medusa_lib.base import course
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-STEPS = [FOLDER / f"STEP{i}_{word}.ipynb" for i, word in enumerate(STEP_WORDS)]
-BEYOND = [
-    FOLDER / "beyond" / f"BEYOND{i}_{word}.ipynb" for i, word in enumerate(BEYOND_WORDS, start=1)
-]
-LESSONS = [*STEPS, *BEYOND]
+LESSONS = [FOLDER / lesson.notebook for lesson in course.LESSONS]
 LOOSE_TAGS = {"nbval-ignore-output", "raises-exception", "nbval-raises-exception"}
 SKIP_TAGS = {"nbval-skip", "skip"}
 MAGIC = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
@@ -148,11 +144,11 @@ def test_follows_the_template(path: Path) -> None:
         assert wanted in prose, wanted
     for link in re.findall(r"\]\(([\w./]+\.ipynb)\)", prose):
         assert (path.parent / link).exists(), link
-    kind, number = re.match(r"([A-Z]+)(\d)", path.stem).groups()
-    series = STEPS if kind == "STEP" else BEYOND
-    place = series.index(path)
-    assert int(number) == place + (kind == "BEYOND")
-    for neighbour in series[max(0, place - 1) : place] + series[place + 1 : place + 2]:
+    at = LESSONS.index(path)
+    series = course.STEPS if course.LESSONS[at] in course.STEPS else course.BEYOND
+    names = [FOLDER / lesson.notebook for lesson in series]
+    place = names.index(path)
+    for neighbour in names[max(0, place - 1) : place] + names[place + 1 : place + 2]:
         assert f"({neighbour.name})" in prose
     for cell in code_cells(path):
         assert cell.source.count("\n") < 25, cell.source

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import medusa_lib.pretrained
 from medusa_lib import load_lm, run_greedy
+from medusa_lib.drafters import draft_lm
 from medusa_lib.pretrained.books import HELD_OUT
 from medusa_lib.pretrained.card import PROMPTS, quoted
 
@@ -159,6 +160,6 @@ def test_the_draft_models_card_is_its_own(lm):
     figures = json.loads((DRAFT / "figures.json").read_text(encoding="utf-8"))
     assert "# Bookmite" in card
     assert "draft model" in card
-    assert figures["parameters"] == sum(p.numel() for p in lm.draft.model.parameters())
+    assert figures["parameters"] == sum(p.numel() for p in draft_lm(lm).model.parameters())
     assert f"{figures['held_out_together']['bits_per_byte']:.3f}" in card
     assert set(figures["training_books"]).isdisjoint(HELD_OUT)

@@ -35,6 +35,7 @@ from medusa_lib.heads_training import (
     write_texts,
 )
 from medusa_lib.heads_widgets import BATCH, PICTURES, scores_words
+from medusa_lib.medusa_heads import shipped_heads
 from medusa_lib.plots import visible
 from medusa_lib.tree_views import grown_drafter, tree_view
 from medusa_lib.views import (
@@ -343,7 +344,7 @@ def test_beyond4_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path)
 def joint(lm):
     """The counts of BEYOND5, on the texts that it writes."""
     written = write_texts(lm, openings(lm, 64, 12, make_generator(7)), 48, 0.0, make_generator(7))
-    heads, _ = lm.heads
+    heads, _ = shipped_heads(lm)
     return Joint(right_ranks(heads, examples_of(written, heads.shape.count), lm.vocab_size))
 
 
@@ -362,7 +363,7 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     for name, keys in moves.items():
         press(panel, name, *keys)
     knobs = int(value(panel, "nodes")), int(value(panel, "heads"))
-    drafter = grown_drafter(lm.heads[0], joint, *knobs)
+    drafter = grown_drafter(shipped_heads(lm)[0], joint, *knobs)
     run = speculate(
         lm,
         given["prompt"],
