@@ -1,25 +1,25 @@
 """Medusa, step by step: draft and verify decoding, one small module per lesson."""
 
-from medusa_lib.config import Cfg
-from medusa_lib.demo import Comparison, compare, describe_loop, metrics, report
-from medusa_lib.device import make_generator, pick_device, set_seed
-from medusa_lib.drafter import propose_branch, propose_one
-from medusa_lib.loops import medusa_loop_step, medusa_tiny, run_greedy
-from medusa_lib.model import LM, ModelLoadError, load_lm, load_model, load_tokenizer, make_lm
-from medusa_lib.prefix_accept import accept_one, prefix_accept_once
-from medusa_lib.records import (
-    Generation,
-    LoopRecord,
+from medusa_lib.base.config import Cfg
+from medusa_lib.base.metrics import (
     acceptance_rate,
     draft_efficiency,
     first_difference,
     mean_accepted_length,
+    metrics,
     passes_per_token,
     speedup,
 )
-from medusa_lib.sampling import sample_next, softmax_temp, top_p_indices
-from medusa_lib.speculative import speculate, stream
-from medusa_lib.utilities import append_token, decode, encode, greedy_next, last_logits
+from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.beyond.speculative import speculate, stream
+from medusa_lib.demo import Comparison, compare, describe_loop, report
+from medusa_lib.steps.device import make_generator, pick_device, set_seed
+from medusa_lib.steps.drafter import propose_branch, propose_one
+from medusa_lib.steps.loops import medusa_loop_step, medusa_tiny, run_greedy
+from medusa_lib.steps.model import LM, ModelLoadError, load_lm, load_model, load_tokenizer, make_lm
+from medusa_lib.steps.prefix_accept import accept_one, prefix_accept_once
+from medusa_lib.steps.sampling import sample_next, softmax_temp, top_p_indices
+from medusa_lib.steps.utilities import append_token, decode, encode, greedy_next, last_logits
 
 __all__ = [
     "LM",

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from medusa_lib.config import MODEL_VARIABLE, Cfg
+from medusa_lib.base.config import MODEL_VARIABLE, Cfg
+from medusa_lib.base.records import LoopRecord
 from medusa_lib.demo import PROMPT, Comparison, as_json, compare, describe_loop, report
-from medusa_lib.device import check_device, set_seed
-from medusa_lib.loops import start_ids
-from medusa_lib.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
-from medusa_lib.records import LoopRecord
+from medusa_lib.steps.device import check_device, set_seed
+from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
 
 NEEDS = {0: (), 1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (2,), 6: (4, 5), 7: (6,)}
 READY = {

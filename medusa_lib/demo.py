@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
-from medusa_lib.config import Cfg
-from medusa_lib.drafters import Drafter, make_drafter
-from medusa_lib.loops import OnLoop, medusa_tiny, run_greedy
-from medusa_lib.model import LM
-from medusa_lib.records import (
-    Generation,
-    LoopRecord,
-    acceptance_rate,
-    draft_efficiency,
-    first_difference,
-    mean_accepted_length,
-    passes_per_token,
-    speedup,
-)
-from medusa_lib.speculative import speculate
-from medusa_lib.utilities import decode
+from medusa_lib.base.config import Cfg
+from medusa_lib.base.metrics import first_difference, metrics, metrics_rows, speedup
+from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.beyond.drafters import Drafter
+from medusa_lib.beyond.named_drafters import make_drafter
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.steps.loops import OnLoop, medusa_tiny, run_greedy
+from medusa_lib.steps.model import LM
+from medusa_lib.steps.utilities import decode
 
 PROMPT = "In a distant future, "
 
@@ -98,25 +90,6 @@ def compare(
     return Comparison(prompt, cfg, greedy, medusa, cached, cure)
 
 
-def metrics(run: Generation) -> dict[str, float | int | str | None]:
-    """The figures of one run, under the names of the course; None where one has no meaning."""
-    figures = {
-        "new_tokens": len(run.new_ids),
-        "stop_reason": run.stop_reason,
-        "loops": len(run.loops),
-        "draft_passes": run.draft_passes,
-        "verify_passes": run.verify_passes,
-        "model_passes": run.model_passes,
-        "passes_per_token": passes_per_token(run),
-        "acceptance_rate": acceptance_rate(run.loops),
-        "draft_efficiency": draft_efficiency(run.loops),
-        "mean_accepted_length": mean_accepted_length(run.loops),
-        "seconds": run.seconds,
-    }
-    empty = {k for k, v in figures.items() if isinstance(v, float) and math.isnan(v)}
-    return {k: None if k in empty else v for k, v in figures.items()}
-
-
 def show_token(lm: LM, token: int) -> str:
     """One token in quotes, or EOS, which has no text."""
     return "EOS" if token == lm.eos_id else repr(decode(lm, [token]))
@@ -153,34 +126,6 @@ def as_json(comparison: Comparison) -> dict:
             for name, run in runs.items()
         },
     }
-
-
-LABELS = {
-    "new_tokens": "new tokens",
-    "stop_reason": "stopped by",
-    "loops": "loops",
-    "draft_passes": "draft passes",
-    "verify_passes": "verify passes",
-    "model_passes": "model passes",
-    "passes_per_token": "model passes ÷ new tokens",
-    "acceptance_rate": "α = accepted ÷ evaluated",
-    "draft_efficiency": "accepted ÷ drafted",
-    "mean_accepted_length": "τ = emitted ÷ loops",
-    "seconds": "seconds",
-}
-
-
-def metrics_rows(*runs: Generation) -> list[tuple[str, ...]]:
-    """One row per figure: its label with its denominator, then its value for each run."""
-
-    def cell(key: str, value: float | int | str | None) -> str:
-        if value is None:
-            return "–"
-        digits = 3 if key == "seconds" else 2  # a cured run may take a hundredth
-        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-    figures = [metrics(run) for run in runs]
-    return [(label, *(cell(key, f[key]) for f in figures)) for key, label in LABELS.items()]
 
 
 def report(comparison: Comparison) -> str:

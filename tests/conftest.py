@@ -13,7 +13,7 @@ import torch
 from tiny_models import CONTEXT, LETTERS, small_gpt2, small_llama, small_tokenizer
 
 from medusa_lib import LM, load_lm, make_lm
-from medusa_lib.lean import quick
+from medusa_lib.engine.twin import quick
 
 
 @pytest.fixture(scope="session")

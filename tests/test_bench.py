@@ -9,28 +9,22 @@ import math
 import pytest
 import torch
 
-from medusa_lib import bench, last_logits, peers, run_greedy
-from medusa_lib.bench import (
+from medusa_lib import last_logits, run_greedy
+from medusa_lib.bench import __main__ as bench
+from medusa_lib.bench.__main__ import PROMPTS, machine, main, read_prompts, run_bench
+from medusa_lib.bench.decoders import (
     BRANCHES,
     GENERATE,
     GREEDY,
     HEADS_AND_NGRAM,
     LARGE_TREE,
-    PROMPTS,
+    TEMPERATURE,
     TREE,
     Outcome,
-    Tally,
-    goals,
-    greedy_row,
-    machine,
-    main,
-    read_prompts,
-    run_bench,
-    run_rounds,
-    sampling_row,
-    surprise,
 )
-from medusa_lib.bench_tables import (
+from medusa_lib.bench.goals import goals
+from medusa_lib.bench.rounds import Tally, greedy_row, run_rounds, sampling_row, surprise
+from medusa_lib.bench.tables import (
     END,
     START,
     markdown,
@@ -39,7 +33,8 @@ from medusa_lib.bench_tables import (
     split_at_marks,
     write_readme,
 )
-from medusa_lib.cost import COUNTS
+from medusa_lib.measure import peers
+from medusa_lib.measure.stopwatch import COUNTS
 
 FEW = ["Once upon a time there was a", "la la la la"]
 
@@ -145,7 +140,7 @@ def test_surprise_is_minus_the_log_of_each_tokens_probability(tiny_gpt2) -> None
     assert len(nats) == len(ids)
     known = tiny_gpt2.tokenizer("abc", add_special_tokens=False)["input_ids"]
     logits = last_logits(tiny_gpt2, torch.tensor([known])).double()
-    expected = -torch.log_softmax(logits / bench.TEMPERATURE, -1)[ids[0]]
+    expected = -torch.log_softmax(logits / TEMPERATURE, -1)[ids[0]]
     assert nats[0] == pytest.approx(float(expected), abs=1e-5)
 
 

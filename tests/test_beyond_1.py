@@ -11,30 +11,32 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from medusa_lib import encode, run_greedy
-from medusa_lib import lessons as lessons_module
-from medusa_lib.base.course import BEYOND_WORDS
-from medusa_lib.beyond_widgets import OnePassPanel, most_accepted
-from medusa_lib.cost import (
+from medusa_lib.base.course import BEYOND, BEYOND_WORDS
+from medusa_lib.beyond.one_pass import Branch, State, one_pass, roll_back
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.measure.roofline import (
     Machine,
     free_positions,
     measure_machine,
     pass_operations,
-    pass_seconds,
     roofline,
     roofline_report,
     weight_bytes,
 )
-from medusa_lib.lessons import where_we_are_beyond
-from medusa_lib.one_pass import Branch, State, one_pass, roll_back
-from medusa_lib.plots import (
-    BLUE,
-    plot_beyond,
+from medusa_lib.measure.stopwatch import pass_seconds
+from medusa_lib.teaching.one_pass import (
+    OnePassPanel,
+    mask_html,
+    most_accepted,
+    pass_html,
+    pass_view,
     plot_pass_cost,
     plot_roofline,
-    visible,
 )
-from medusa_lib.speculative import speculate
-from medusa_lib.views import mask_html, pass_html, pass_view, token_texts
+from medusa_lib.teaching.shared import page as lessons_module
+from medusa_lib.teaching.shared.html import token_texts
+from medusa_lib.teaching.shared.page import plot_beyond, where_we_are_beyond
+from medusa_lib.teaching.shared.style import BLUE, visible
 
 mpl.use("Agg")
 
@@ -291,10 +293,9 @@ def test_where_we_are_beyond_marks_one_lesson(lesson, ax, capsys, monkeypatch) -
     monkeypatch.setattr(lessons_module.plt, "show", lambda: drawn.append("shown"))
     where_we_are_beyond(lesson)
     assert drawn == [lesson, "shown"]
-    word = BEYOND_WORDS[lesson - 1]
-    said = f"You are at BEYOND{lesson}, after STEP0 to STEP7: {word} (medusa_lib/{word}.py)\n"
+    at = BEYOND[lesson - 1]
+    said = f"You are at BEYOND{lesson}, after STEP0 to STEP7: {at.word} ({at.file})\n"
     assert capsys.readouterr().out == said
-    __import__(f"medusa_lib.{word}")
 
 
 def test_pass_cost_lines_are_multiples_of_one_position(ax) -> None:

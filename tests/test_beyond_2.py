@@ -13,17 +13,23 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from medusa_lib import LoopRecord, acceptance_rate, beyond_widgets, make_generator, run_greedy
-from medusa_lib.beyond_widgets import DraftersPanel
-from medusa_lib.cost import draft_costs, measured_speedups
-from medusa_lib.drafters import DRAFTERS, ModelDrafter, NgramDrafter, draft_lm, make_drafter
-from medusa_lib.one_pass import Branch, one_pass
-from medusa_lib.plots import BLUE, ORANGE, plot_acceptance_by_position, plot_expected_speedup
-from medusa_lib.records import acceptance_by_position, first_and_later
-from medusa_lib.replay import Replays, replay
-from medusa_lib.speculative import speculate
-from medusa_lib.views import loops_words
-from medusa_lib.widgets import DRAFTER_NAMES, MORE_DRAFTER_NAMES
+from medusa_lib import LoopRecord, acceptance_rate, make_generator, run_greedy
+from medusa_lib.base.metrics import acceptance_by_position, first_and_later
+from medusa_lib.beyond.drafters import ModelDrafter, NgramDrafter, draft_lm
+from medusa_lib.beyond.named_drafters import DRAFTERS, make_drafter
+from medusa_lib.beyond.one_pass import Branch, one_pass
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.measure.replay import Replays, replay
+from medusa_lib.measure.stopwatch import draft_costs, measured_speedups
+from medusa_lib.teaching import drafters as beyond_widgets
+from medusa_lib.teaching.drafters import (
+    DraftersPanel,
+    plot_acceptance_by_position,
+    plot_expected_speedup,
+)
+from medusa_lib.teaching.loops import loops_words
+from medusa_lib.teaching.shared.controls import DRAFTER_NAMES, MORE_DRAFTER_NAMES
+from medusa_lib.teaching.shared.style import BLUE, ORANGE
 
 PROMPT = "In the middle of the forest stood"
 LOOPS = [
@@ -147,7 +153,7 @@ def clock(monkeypatch):
     class Clock:
         now = 0.0
 
-    monkeypatch.setattr("medusa_lib.cost.time.perf_counter", lambda: Clock.now)
+    monkeypatch.setattr("medusa_lib.measure.stopwatch.time.perf_counter", lambda: Clock.now)
     return Clock
 
 
@@ -158,7 +164,7 @@ def test_draft_steps_are_timed_on_a_growing_text(lm, clock, monkeypatch, tokens,
         return one_pass(state, branch)
 
     known = speculate(lm, PROMPT, None, 5)
-    monkeypatch.setattr("medusa_lib.cost.one_pass", timed)
+    monkeypatch.setattr("medusa_lib.measure.stopwatch.one_pass", timed)
     drafters = {"a": Slow(clock, tokens), "b": Slow(clock, [7])}
     costs = draft_costs(lm, drafters, known, span=4)
     assert costs == {"a": each / 0.5, "b": 8.0 / 0.5}, "the first, slow one is not counted"
@@ -181,7 +187,7 @@ def test_speedups_are_those_of_the_fastest_round(lm, monkeypatch) -> None:
         run = real(lm, prompt, drafter, max_new_tokens, span)
         return dataclasses.replace(run, seconds=next(seconds))
 
-    monkeypatch.setattr("medusa_lib.cost.speculate", timed)
+    monkeypatch.setattr("medusa_lib.measure.stopwatch.speculate", timed)
     small = ModelDrafter(draft_lm(lm), 0.0, 1.0, make_generator(0))
     found, alphas = measured_speedups(lm, [PROMPT], {"small": small}, (1, 2), 12)
     assert found == {"small": [6.0 / 1.0, 6.0 / 2.0]}

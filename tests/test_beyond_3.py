@@ -12,21 +12,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medusa_lib import softmax_temp
-from medusa_lib.beyond_widgets import SamplingExactlyPanel
-from medusa_lib.exercises import check_acceptance_chance, check_next_word
-from medusa_lib.four_words import DRAFT, START, TARGET, WORDS, draft_logits
-from medusa_lib.lessons import CORRECT, NOT_ATTEMPTED, chi_square_p, misfits
-from medusa_lib.plots import plot_misfits, plot_overlap, plot_shares
-from medusa_lib.sampling_exactly import draw_from, is_accepted, nucleus_probs, residual
-from medusa_lib.views import (
+from medusa_lib.beyond.sampling_exactly import is_accepted, residual
+from medusa_lib.exercises.grading import CORRECT, NOT_ATTEMPTED
+from medusa_lib.exercises.sampling_exactly import check_acceptance_chance, check_next_word
+from medusa_lib.measure.chi_square import chi_square_p, misfits
+from medusa_lib.steps.sampling import draw_from, nucleus_probs
+from medusa_lib.teaching.sampling_exactly import (
     OVERLAP_HEAD,
     Overlap,
+    SamplingExactlyPanel,
     overlap,
     overlap_rows,
     overlap_words,
-    table_html,
+    plot_misfits,
+    plot_overlap,
+    plot_shares,
 )
-from medusa_lib.widgets import NAME_SLIDERS
+from medusa_lib.teaching.shared.controls import NAME_SLIDERS
+from medusa_lib.teaching.shared.html import table_html
+from medusa_lib.teaching.toys.four_words import DRAFT, START, TARGET, WORDS, draft_logits
 
 mpl.use("Agg")
 
@@ -235,7 +239,7 @@ def test_an_error_in_the_panel_is_shown(panel, monkeypatch) -> None:
     def broken(*_args):
         raise RuntimeError("no <b>luck</b>")
 
-    monkeypatch.setattr("medusa_lib.beyond_widgets.overlap", broken)
+    monkeypatch.setattr("medusa_lib.teaching.sampling_exactly.overlap", broken)
     panel.temperature.value = 0.4
     assert "no &lt;b&gt;luck&lt;/b&gt;" in panel.message.value
 

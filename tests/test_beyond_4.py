@@ -12,23 +12,37 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from medusa_lib import heads_lesson, make_generator
-from medusa_lib.four_words import DRAFT, TARGET, text_probs, word_probs
-from medusa_lib.heads_lesson import Scores, Sets, greedy_examples, learn, score, start, write_sets
-from medusa_lib.heads_plots import (
-    LOOKS,
+from medusa_lib import make_generator
+from medusa_lib.beyond.heads_training import Training, right_ranks
+from medusa_lib.beyond.medusa_heads import HeadsError
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.typical import Typical
+from medusa_lib.steps.model import make_lm
+from medusa_lib.teaching import medusa_heads as heads_lesson
+from medusa_lib.teaching.medusa_heads import (
+    Scores,
+    Sets,
+    TrainHeadsPanel,
+    greedy_examples,
+    learn,
     plot_head_accuracy,
     plot_learning,
     plot_top_guesses,
-    plot_trade,
+    score,
+    scores_words,
+    start,
+    write_sets,
 )
-from medusa_lib.heads_training import Training, right_ranks
-from medusa_lib.heads_widgets import TrainHeadsPanel, scores_words
-from medusa_lib.medusa_heads import HeadsError
-from medusa_lib.model import make_lm
-from medusa_lib.speculative import speculate
-from medusa_lib.typical import Typical
-from medusa_lib.typical_trade import Trade, draft_table, measure_trade, one_loop, text_distance
+from medusa_lib.teaching.shared.style import SERIES_LOOKS
+from medusa_lib.teaching.toys.four_words import DRAFT, TARGET, text_probs, word_probs
+from medusa_lib.teaching.typical import (
+    Trade,
+    draft_table,
+    measure_trade,
+    one_loop,
+    plot_trade,
+    text_distance,
+)
 
 PROMPTS = ["In the middle of the forest stood", "The fox said to the crow,"]
 LENGTHS = (8, 4, 16)
@@ -211,7 +225,7 @@ def test_learning_draws_nothing_yet_and_many_heads(ax) -> None:
     assert not ax.lines
     plot_learning([Scores(0, (0.0,) * 8)], "", ax)
     assert len(ax.lines) == 8
-    assert differ_without_colour(ax.lines[: len(LOOKS)])
+    assert differ_without_colour(ax.lines[: len(SERIES_LOOKS)])
 
 
 def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
@@ -269,8 +283,8 @@ def _callbacks_print_nothing(capsys):
 @pytest.fixture
 def panel(tiny_gpt2, sets, monkeypatch):
     """A panel whose texts are written at once; 20 steps."""
-    monkeypatch.setattr("medusa_lib.heads_widgets.write_sets", lambda *_, **__: sets)
-    monkeypatch.setattr("medusa_lib.heads_widgets.BATCH", 32)
+    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.write_sets", lambda *_, **__: sets)
+    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.BATCH", 32)
     return TrainHeadsPanel(tiny_gpt2, steps=20)
 
 
@@ -386,8 +400,8 @@ def test_panel_writes_its_texts_once_and_can_be_cancelled_there(tiny_gpt2, monke
         calls.append(tokens)
         return real(lm, tokens, 2, seed, on_batch, lengths=LENGTHS)
 
-    monkeypatch.setattr("medusa_lib.heads_widgets.write_sets", few)
-    monkeypatch.setattr("medusa_lib.heads_widgets.BATCH", 16)
+    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.write_sets", few)
+    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.BATCH", 16)
     panel = TrainHeadsPanel(tiny_gpt2, tokens=128, steps=20)
     stopped = threading.Event()
     stopped.set()
@@ -406,7 +420,7 @@ def test_panel_shows_an_error(panel, monkeypatch) -> None:
     def broken(*_args, **_more):
         raise RuntimeError("no room left")
 
-    monkeypatch.setattr("medusa_lib.heads_widgets.start", broken)
+    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.start", broken)
     panel.go.click()
     assert panel.worker.wait(30)
     assert 'role="alert"' in panel.message.value

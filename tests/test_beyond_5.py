@@ -13,21 +13,26 @@ from test_beyond_1 import EVIL, Reader, alert, replaced_eos, says, settle
 from test_tree_attention import FixedTree
 
 from medusa_lib import encode, run_greedy
-from medusa_lib.branches import accept_longest, evaluated
-from medusa_lib.medusa_heads import HeadsDrafter, HeadsShape, new_heads, shipped_heads
-from medusa_lib.plots import visible
-from medusa_lib.speculative import speculate
-from medusa_lib.tree_attention import grow_tree, leaves, tree_depths, tree_looks
-from medusa_lib.tree_plots import (
+from medusa_lib.beyond.branches import accept_longest, evaluated
+from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.masks import attends
+from medusa_lib.beyond.medusa_heads import HeadsDrafter, HeadsShape, new_heads
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.trees import grow_tree, leaves, tree_depths
+from medusa_lib.teaching.shared.style import visible
+from medusa_lib.teaching.tree_attention import (
+    MOST_NODES,
+    TreePanel,
+    errs_words,
+    grown_drafter,
     mask_size,
     plot_budgets,
     plot_tree,
     plot_tree_mask,
     tree_rows_of,
     tree_size,
+    tree_view,
 )
-from medusa_lib.tree_views import errs_words, grown_drafter, tree_view
-from medusa_lib.tree_widgets import MOST_NODES, TreePanel
 
 mpl.use("Agg")
 
@@ -178,7 +183,7 @@ def test_trees_without_a_node_and_bad_trees(ax, refuses) -> None:
 
 def test_the_mask_is_drawn_as_given(ax) -> None:
     plot_tree_mask(WORDS, PARENTS, [0, 2], "said", ax)
-    looks = tree_looks(PARENTS)
+    looks = attends(PARENTS)
     others, accepted = (
         {(int(row), int(column)) for column, row in spots.get_offsets()} for spots in ax.collections
     )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from medusa_lib.pretrained.books import (
+from medusa_lib.training.books import (
     Book,
     find_title,
     normalise,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medusa_lib import checks
+from medusa_lib.base import checks
 
 CASES = [
     (lambda v: checks.check_int("x", v, 0), bad.NO_COUNT),

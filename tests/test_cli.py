@@ -239,7 +239,7 @@ def interrupted_after(count):
 
 
 def test_an_interrupt_within_a_run_says_how_far_it_came(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("medusa_lib.loops.greedy_next", interrupted_after(2))
+    monkeypatch.setattr("medusa_lib.steps.loops.greedy_next", interrupted_after(2))
     assert cli.main(tiny) == 130
     assert capsys.readouterr().err == (
         "\nstopped from the keyboard after 2 new tokens; run it again\n"

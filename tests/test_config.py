@@ -4,7 +4,7 @@ import bad_values as bad
 import pytest
 
 from medusa_lib import Cfg
-from medusa_lib.config import default_model_id
+from medusa_lib.base.config import default_model_id
 
 CASES = {
     "MODEL_ID": [None, 7, "", "  "],

@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medusa_lib.cost import (
-    expected_speedup,
-    expected_tokens,
-    gpt2_small,
-    pass_operations,
-    pass_seconds,
-    weight_bytes,
-)
+from medusa_lib.measure.formulas import expected_speedup, expected_tokens
+from medusa_lib.measure.roofline import gpt2_small, pass_operations, weight_bytes
+from medusa_lib.measure.stopwatch import pass_seconds
 
 
 def test_expected_tokens_at_its_limits_and_by_simulation() -> None:

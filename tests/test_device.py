@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medusa_lib import make_generator, pick_device, set_seed
-from medusa_lib.device import check_device
+from medusa_lib.steps.device import check_device
 
 
 @pytest.mark.parametrize(

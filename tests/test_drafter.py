@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from medusa_lib import greedy_next, make_generator, propose_branch, propose_one, sample_next
-from medusa_lib.utilities import append_token
+from medusa_lib.steps.utilities import append_token
 
 IDS = torch.tensor([[2, 3, 4]])
 EOS = 0

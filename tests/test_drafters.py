@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medusa_lib import encode, make_generator, run_greedy, speculate
-from medusa_lib.drafters import (
-    DRAFTERS,
+from medusa_lib.beyond.drafters import (
     FirstOf,
     ModelDrafter,
     NgramDrafter,
     common_prefix,
     load_draft_lm,
-    make_drafter,
     next_span,
 )
-from medusa_lib.one_pass import Branch, State
+from medusa_lib.beyond.named_drafters import DRAFTERS, make_drafter
+from medusa_lib.beyond.one_pass import Branch, State
 
 PROMPT = "The old king said"
 
@@ -184,7 +183,7 @@ def test_an_interrupted_drafter_starts_anew(tiny_gpt2, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("medusa_lib.drafters.one_pass", interrupted)
+        patch.setattr("medusa_lib.beyond.drafters.one_pass", interrupted)
         with pytest.raises(KeyboardInterrupt):
             drafter.propose(state_of([2, 3, 4, 5]), 2)
     assert drafter.propose(state_of([2, 3, 4, 5]), 3) == fresh.propose(state_of([2, 3, 4, 5]), 3)
@@ -322,7 +321,7 @@ def test_ngrams_come_before_heads_and_the_text_is_greedys(lm) -> None:
 def test_branches_of_a_model_that_takes_no_trees_are_refused_before_any_pass(
     tiny_gpt2, refuses, monkeypatch
 ) -> None:
-    monkeypatch.setattr("medusa_lib.one_pass.FAMILIES", ("llama",))
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.FAMILIES", ("llama",))
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "abc", "branches", 5)
 

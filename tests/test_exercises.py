@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from medusa_lib import append_token, decode, encode, exercises, greedy_next, last_logits
-from medusa_lib.lessons import CORRECT, NOT_ATTEMPTED
-from medusa_lib.sampling_exactly import draw_from, is_accepted, residual
+from medusa_lib.beyond.sampling_exactly import is_accepted, residual
+from medusa_lib.exercises.grading import CORRECT, NOT_ATTEMPTED
+from medusa_lib.steps.sampling import draw_from
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 CHECKS = dict(inspect.getmembers(exercises, inspect.isfunction))

@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache, MambaConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
-from medusa_lib.growing_cache import ROOM, GrowingLayer, growing_cache, is_growing
+from medusa_lib.engine.cache import ROOM, GrowingLayer, growing_cache, is_growing
 
 
 def states(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from medusa_lib import encode, make_generator, run_greedy
-from medusa_lib.heads_training import (
+from medusa_lib.beyond.heads_training import (
     DECAY,
     NOT_GUESSED,
     RANKS,
@@ -29,7 +29,7 @@ from medusa_lib.heads_training import (
     train_steps,
     write_texts,
 )
-from medusa_lib.medusa_heads import HeadsShape
+from medusa_lib.beyond.medusa_heads import HeadsShape
 
 PROMPT = "Once upon a time"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import medusa_lib
-from medusa_lib.base.course import BEYOND_WORDS, STEP_WORDS
+from medusa_lib.base.course import LESSONS, Lesson
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}
@@ -45,27 +45,12 @@ def test_every_requirement_is_pinned_and_says_what_it_serves() -> None:
     assert any(line.startswith("torch==2.13.0 ") for line in wanted)
 
 
-@pytest.mark.parametrize("step", range(8))
-def test_lesson_and_module_carry_the_same_word(step: int) -> None:
-    word = STEP_WORDS[step]
-    assert (ROOT / "notebooks" / f"STEP{step}_{word}.ipynb").exists()
-    assert (ROOT / "medusa_lib" / f"{word}.py").exists()
-    assert (ROOT / "tests" / f"test_{word}.py").exists()
-
-
-@pytest.mark.parametrize("number", range(1, len(BEYOND_WORDS) + 1))
-def test_beyond_lesson_and_module_carry_the_same_word(number: int) -> None:
-    word = BEYOND_WORDS[number - 1]
-    assert (ROOT / "notebooks" / "beyond" / f"BEYOND{number}_{word}.ipynb").exists()
-    assert (ROOT / "medusa_lib" / f"{word}.py").exists()
-    assert (ROOT / "tests" / f"test_{word}.py").exists()
-
-
-def test_steps_import_only_lower_steps() -> None:
-    for step, word in enumerate(STEP_WORDS):
-        source = (ROOT / "medusa_lib" / f"{word}.py").read_text()
-        for later in (*STEP_WORDS[step + 1 :], "plots", "views", "widgets", "lessons"):
-            assert f"from medusa_lib.{later} import" not in source, f"{word} imports {later}"
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_lesson_and_module_carry_the_same_word(lesson: Lesson) -> None:
+    assert (ROOT / "notebooks" / lesson.notebook).exists()
+    assert (ROOT / lesson.file).exists()
+    assert Path(lesson.file).stem == lesson.word
+    assert list((ROOT / "tests").rglob(f"test_{lesson.word}.py"))
 
 
 def test_public_names_are_importable_and_documented() -> None:

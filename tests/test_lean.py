@@ -16,31 +16,34 @@ from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
-from medusa_lib.drafters import draft_lm
-from medusa_lib.growing_cache import growing_cache
-from medusa_lib.lean import (
+from medusa_lib.beyond.drafters import draft_lm
+from medusa_lib.beyond.growing_trees import GrowingDrafter
+from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.engine.cache import growing_cache
+from medusa_lib.engine.products import (
     GELU_MAKERS,
     MAKERS,
     MOST_ROWS,
-    LeanBlock,
-    LeanGelu,
-    LeanGPT2,
-    LeanLinear,
-    LeanMLP,
     fastest,
     fits_half,
     in_blocks,
-    lean_layers,
-    lean_twin,
     packed_by_mkl,
     packed_by_onednn,
     packed_in_half,
     products,
-    quick,
     right_ones,
+)
+from medusa_lib.engine.twin import (
+    QuickBlock,
+    QuickGelu,
+    QuickGPT2,
+    QuickLinear,
+    QuickMLP,
+    quick,
+    quick_layers,
+    quick_twin,
     version_of,
 )
-from medusa_lib.medusa_heads import GrowingDrafter, shipped_heads
 
 
 def logits_of(model, ids) -> torch.Tensor:
@@ -51,7 +54,7 @@ def logits_of(model, ids) -> torch.Tensor:
 def test_the_twin_answers_as_the_model_does(each_lm) -> None:
     twin = quick(each_lm)
     assert twin is not each_lm.model
-    assert any(isinstance(module, LeanLinear) for module in twin.modules())
+    assert any(isinstance(module, QuickLinear) for module in twin.modules())
     for count in (1, 2, 9, 33):
         ids = torch.arange(2, 2 + count)[None] % each_lm.vocab_size
         assert torch.allclose(logits_of(twin, ids), logits_of(each_lm.model, ids), atol=1e-4)
@@ -60,7 +63,7 @@ def test_the_twin_answers_as_the_model_does(each_lm) -> None:
 def test_the_model_stays_as_it_was(tiny_gpt2) -> None:
     kinds = [type(module) for module in tiny_gpt2.model.modules()]
     before = last_logits(tiny_gpt2, torch.tensor([[2, 3, 4]]))
-    twin = lean_twin(tiny_gpt2.model)
+    twin = quick_twin(tiny_gpt2.model)
     assert [type(module) for module in tiny_gpt2.model.modules()] == kinds
     assert torch.equal(last_logits(tiny_gpt2, torch.tensor([[2, 3, 4]])), before)
     shared = {p.data_ptr() for p in tiny_gpt2.model.parameters()}
@@ -73,11 +76,11 @@ def test_the_twin_is_made_once(tiny_llama) -> None:
 
 def test_where_there_is_nothing_to_gain_it_is_the_model_itself(tiny_gpt2, rows_lm) -> None:
     fake = rows_lm([[0.0, 1.0]]).model
-    assert lean_twin(fake) is fake
+    assert quick_twin(fake) is fake
     half = type(tiny_gpt2.model)(tiny_gpt2.model.config).to(torch.bfloat16).eval()
-    assert lean_twin(half) is half
+    assert quick_twin(half) is half
     training = type(tiny_gpt2.model)(tiny_gpt2.model.config).train()
-    assert lean_twin(training) is training
+    assert quick_twin(training) is training
 
 
 def test_every_product_is_the_same_product() -> None:
@@ -200,7 +203,7 @@ def test_one_layer_that_half_precision_lacks_is_made_lean_otherwise(lm) -> None:
             for weight in (p for p in layer.parameters() if p.ndim == 2):
                 weight.mul_(1.0001)
     ids = torch.arange(2, 11)[None]
-    twin = lean_twin(model)
+    twin = quick_twin(model)
     assert twin is not model
     assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
 
@@ -210,7 +213,7 @@ def test_making_a_twin_changes_no_weight(tiny_llama) -> None:
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.copy_(torch.ones(1)).view(-1)[0] = float("inf")
     before = {name: p.clone() for name, p in model.named_parameters()}
-    lean_twin(model)
+    quick_twin(model)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
@@ -235,7 +238,7 @@ def test_without_the_libraries_the_plain_products_are_left(monkeypatch) -> None:
 def test_lean_layers_of_any_module_answer_as_they_do() -> None:
     torch.manual_seed(3)
     module = nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 4, bias=False)).eval()
-    lean = lean_layers(module)
+    lean = quick_layers(module)
     assert [type(part) for part in module] == [nn.Linear, nn.SiLU, nn.Linear]
     for count in (1, 5, MOST_ROWS + 3):
         rows = torch.randn(count, 6)
@@ -244,8 +247,8 @@ def test_lean_layers_of_any_module_answer_as_they_do() -> None:
 
 def test_parts_of_a_module_may_stay_as_they_are() -> None:
     module = nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 4)).eval()
-    lean = lean_layers(module, but=("2",))
-    assert [type(part) for part in lean] == [LeanLinear, nn.SiLU, nn.Linear]
+    lean = quick_layers(module, but=("2",))
+    assert [type(part) for part in lean] == [QuickLinear, nn.SiLU, nn.Linear]
 
 
 def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
@@ -255,15 +258,15 @@ def test_linear_layers_of_both_kinds_keep_their_shapes() -> None:
         weight = layer.weight.detach().t() if isinstance(layer, Conv1D) else layer.weight.detach()
         bias = None if layer.bias is None else layer.bias.detach()
         for choice in range(2):
-            lean = LeanLinear(weight, bias, (choice, choice, choice))
+            lean = QuickLinear(weight, bias, (choice, choice, choice))
             for shape in ((1, 1, 6), (2, 3, 6), (4, 6), (5, 9, 6)):
                 x = torch.randn(shape)
                 assert torch.allclose(lean(x), model(x), atol=1e-5)
 
 
 def test_a_gpt2_block_is_lean_with_a_mask_a_cache_and_neither(tiny_gpt2) -> None:
-    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
-    assert sum(isinstance(module, LeanBlock) for module in twin.modules()) == 2
+    twin, model = quick_twin(tiny_gpt2.model), tiny_gpt2.model
+    assert sum(isinstance(module, QuickBlock) for module in twin.modules()) == 2
     ids = torch.tensor([[2, 3, 4, 5, 6, 7, 8, 9]])
     assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
     mask = torch.full((1, 1, 3, 8), torch.finfo(torch.float32).min)
@@ -297,8 +300,8 @@ def test_a_layer_that_is_nearly_dead_is_made_lean_as_well(tiny_gpt2) -> None:
         for block in model.transformer.h:
             block.mlp.c_fc.weight.mul_(0.1)
             block.mlp.c_fc.bias.fill_(-4.0)  # the activation leaves next to nothing of it
-    twin = lean_twin(model)
-    assert any(isinstance(module, LeanMLP) for module in twin.modules())
+    twin = quick_twin(model)
+    assert any(isinstance(module, QuickMLP) for module in twin.modules())
     for count in (1, 9):
         ids = torch.arange(2, 2 + count)[None]
         assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
@@ -317,8 +320,8 @@ def test_something_else_in_the_place_of_dropout_stays(tiny_gpt2) -> None:
     model = copy.deepcopy(tiny_gpt2.model)
     for block in model.transformer.h:
         block.mlp.dropout = Halves()
-    twin, ids = lean_twin(model), torch.tensor([[2, 3, 4]])
-    assert not any(isinstance(module, LeanMLP) for module in twin.modules())
+    twin, ids = quick_twin(model), torch.tensor([[2, 3, 4]])
+    assert not any(isinstance(module, QuickMLP) for module in twin.modules())
     assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
     assert not torch.allclose(logits_of(twin, ids), logits_of(tiny_gpt2.model, ids), atol=1e-4)
 
@@ -328,8 +331,8 @@ def test_only_the_usual_second_half_of_a_block_is_made_lean(tiny_gpt2) -> None:
         config = copy.deepcopy(tiny_gpt2.model.config)
         config.activation_function = activation
         model = type(tiny_gpt2.model)(config).eval()
-        twin = lean_twin(model)
-        assert sum(isinstance(module, LeanMLP) for module in twin.modules()) == lean
+        twin = quick_twin(model)
+        assert sum(isinstance(module, QuickMLP) for module in twin.modules()) == lean
         ids = torch.tensor([[2, 3, 4]])
         assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
 
@@ -339,7 +342,7 @@ def test_a_block_of_another_kind_stays(tiny_gpt2, tiny_llama) -> None:
     config._attn_implementation = "eager"
     eager = type(tiny_gpt2.model)(config).eval()
     for model in (eager, tiny_llama.model):
-        assert not any(isinstance(module, LeanBlock) for module in lean_twin(model).modules())
+        assert not any(isinstance(module, QuickBlock) for module in quick_twin(model).modules())
 
 
 def test_a_twin_that_answers_otherwise_is_not_used(tiny_gpt2, monkeypatch) -> None:
@@ -347,8 +350,8 @@ def test_a_twin_that_answers_otherwise_is_not_used(tiny_gpt2, monkeypatch) -> No
         cache.update(*(torch.zeros(texts, 2, len(x) // texts, 16) for _ in range(2)), block.layer)
         return x
 
-    monkeypatch.setattr(LeanBlock, "rows", wrong)
-    assert lean_twin(tiny_gpt2.model) is tiny_gpt2.model
+    monkeypatch.setattr(QuickBlock, "rows", wrong)
+    assert quick_twin(tiny_gpt2.model) is tiny_gpt2.model
 
 
 def test_changed_weights_make_a_new_twin(tiny_llama) -> None:
@@ -363,7 +366,7 @@ def test_changed_weights_make_a_new_twin(tiny_llama) -> None:
 def test_another_default_type_does_no_harm(tiny_gpt2) -> None:
     torch.set_default_dtype(torch.float64)
     try:
-        assert lean_twin(tiny_gpt2.model) is not tiny_gpt2.model
+        assert quick_twin(tiny_gpt2.model) is not tiny_gpt2.model
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -371,13 +374,13 @@ def test_another_default_type_does_no_harm(tiny_gpt2) -> None:
 def test_the_activation_is_gpt2s_own_for_few_and_many_numbers() -> None:
     for rows in (1, 2, 9, 40):
         x = 4 * torch.randn(rows, 1024)
-        assert torch.allclose(LeanGelu()(x), NewGELUActivation()(x), atol=2e-6)
+        assert torch.allclose(QuickGelu()(x), NewGELUActivation()(x), atol=2e-6)
 
 
 def test_a_pass_with_options_is_gpt2s_own(tiny_gpt2) -> None:
     """The lean body takes plain passes only; a padded batch or hidden states go the usual way."""
-    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
-    assert type(twin.base_model) is LeanGPT2
+    twin, model = quick_twin(tiny_gpt2.model), tiny_gpt2.model
+    assert type(twin.base_model) is QuickGPT2
     ids, mask = torch.tensor([[0, 0, 2, 3], [4, 5, 6, 7]]), torch.tensor([[0, 0, 1, 1], [1] * 4])
     with torch.inference_mode():
         for options in ({"attention_mask": mask}, {"output_hidden_states": True}, {}):
@@ -386,7 +389,7 @@ def test_a_pass_with_options_is_gpt2s_own(tiny_gpt2) -> None:
 
 
 def test_many_tokens_on_a_cache_without_a_mask_are_causal(tiny_gpt2) -> None:
-    twin, model = lean_twin(tiny_gpt2.model), tiny_gpt2.model
+    twin, model = quick_twin(tiny_gpt2.model), tiny_gpt2.model
     said = []
     with torch.inference_mode():
         for each in (twin, model):
@@ -428,7 +431,7 @@ class Stretch(nn.Embedding):
 def test_tables_of_a_special_kind_are_asked(name, kind) -> None:
     lm = fresh_gpt2()
     getattr(lm.model.transformer, name).__class__ = kind
-    assert type(quick(lm).base_model) is not LeanGPT2
+    assert type(quick(lm).base_model) is not QuickGPT2
     assert same_text(lm)
 
 

@@ -2,11 +2,13 @@
 
 import inspect
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from IPython.display import Markdown
 
+import medusa_lib
 from medusa_lib import (
     encode,
     greedy_next,
@@ -17,23 +19,20 @@ from medusa_lib import (
     softmax_temp,
     top_p_indices,
 )
-from medusa_lib import lessons as under_test
-from medusa_lib.base.course import STEP_WORDS
-from medusa_lib.lessons import (
+from medusa_lib.base.course import LESSONS, STEPS
+from medusa_lib.exercises.grading import (
     CORRECT,
     NOT_ATTEMPTED,
     AttemptError,
     NotAttemptedError,
     as_list,
     check,
-    parameter_parts,
-    pretend_lm,
     run_attempt,
-    show_source,
-    source_of,
-    table,
-    where_we_are,
 )
+from medusa_lib.teaching.model import parameter_parts
+from medusa_lib.teaching.shared import page as under_test
+from medusa_lib.teaching.shared.page import show_source, source_of, table, where_we_are
+from medusa_lib.teaching.toys.pretend import pretend_lm
 
 
 def long_doc(x):
@@ -89,8 +88,8 @@ def test_show_source_names_where_each_function_lives():
     shown = show_source(softmax_temp, prefix_accept_once)
     assert isinstance(shown, Markdown)
     assert shown.data == (
-        f"`softmax_temp` in `sampling.py`\n```python\n{source_of(softmax_temp)}\n```\n\n"
-        "`prefix_accept_once` in `prefix_accept.py`\n"
+        f"`softmax_temp` in `steps/sampling.py`\n```python\n{source_of(softmax_temp)}\n```\n\n"
+        "`prefix_accept_once` in `steps/prefix_accept.py`\n"
         f"```python\n{source_of(prefix_accept_once)}\n```"
     )
 
@@ -101,16 +100,17 @@ def test_where_we_are_draws_and_says_the_same(step, capsys, monkeypatch):
     monkeypatch.setattr(under_test, "plot_pipeline", drawn.append)
     monkeypatch.setattr(under_test.plt, "show", lambda: drawn.append("shown"))
     where_we_are(step)
-    word = STEP_WORDS[step]
+    lesson = STEPS[step]
     assert drawn == [step, "shown"]
     assert capsys.readouterr().out == (
-        f"You are at STEP{step} of STEP0 to STEP7: {word} (medusa_lib/{word}.py)\n"
+        f"You are at STEP{step} of STEP0 to STEP7: {lesson.word} ({lesson.file})\n"
     )
 
 
-@pytest.mark.parametrize("word", STEP_WORDS)
-def test_each_step_is_a_module(word):
-    __import__(f"medusa_lib.{word}")
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_each_lesson_is_a_module(lesson):
+    assert __import__(f"medusa_lib.{lesson.module}")
+    assert (Path(medusa_lib.__file__).parents[1] / lesson.file).exists()
 
 
 def test_parameter_parts_add_up(tiny_gpt2, tiny_llama, lm):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_models import EOS as EOS_TEXT
 from tiny_models import LETTERS
 
-import medusa_lib.loops as stage
+import medusa_lib.steps.loops as stage
 from medusa_lib import (
     append_token,
     encode,
@@ -21,7 +21,7 @@ from medusa_lib import (
     propose_branch,
     run_greedy,
 )
-from medusa_lib.loops import start_ids
+from medusa_lib.steps.loops import start_ids
 
 DECODERS = [run_greedy, medusa_tiny]
 both = pytest.mark.parametrize("decoder", DECODERS)

@@ -12,28 +12,22 @@ from test_speculative import PROMPTS, assert_same_as_greedy
 
 import medusa_lib
 from medusa_lib import encode, load_lm, make_generator, speculate
-from medusa_lib.drafters import BranchesDrafter
-from medusa_lib.medusa_heads import (
+from medusa_lib.beyond.branches import BranchesDrafter
+from medusa_lib.beyond.growing_trees import GrowingDrafter, Growth, best_shares, draft_best_first
+from medusa_lib.beyond.heads_files import heads_fit, load_heads, save_heads, shipped_heads
+from medusa_lib.beyond.medusa_heads import (
     KINDS,
-    GrowingDrafter,
-    Growth,
     HeadsDrafter,
     HeadsError,
     HeadsShape,
-    best_shares,
     chain_of,
     check_nodes,
-    draft_best_first,
     draft_chain,
     draft_tree,
-    heads_fit,
-    load_heads,
     new_heads,
-    save_heads,
-    shipped_heads,
 )
-from medusa_lib.one_pass import Branch, State, one_pass
-from medusa_lib.tree_attention import parents_of, path_to
+from medusa_lib.beyond.one_pass import Branch, State, one_pass
+from medusa_lib.beyond.trees import parents_of, path_to
 
 NODES = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 2)]
 
@@ -229,7 +223,7 @@ def test_heads_of_the_same_sizes_but_other_weights_are_refused(lm, tmp_path) -> 
 
 
 def test_a_model_of_another_family_is_refused(lm, refuses, monkeypatch) -> None:
-    monkeypatch.setattr("medusa_lib.medusa_heads.FAMILIES", ("llama",))
+    monkeypatch.setattr("medusa_lib.beyond.medusa_heads.FAMILIES", ("llama",))
     with refuses("lm"):
         load_heads(lm)
 
@@ -284,7 +278,7 @@ def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(
         new_heads(tiny_gpt2, HeadsShape("hydra", 2, 8, 8, 4), torch.arange(4))
     with refuses("vocab"):
         new_heads(tiny_gpt2, HeadsShape("hydra", 2, 32, 8, 4), torch.arange(5))
-    monkeypatch.setattr("medusa_lib.one_pass.MASKED", ())
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.MASKED", ())
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "abc", HeadsDrafter(foreign, NODES))
 
@@ -315,7 +309,7 @@ def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("medusa_lib.drafters.one_pass", interrupted)
+        patch.setattr("medusa_lib.beyond.drafters.one_pass", interrupted)
         with pytest.raises(KeyboardInterrupt):
             drafter.propose(state, 3)
     assert drafter.model.own is None

@@ -7,7 +7,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_models import CONTEXT, LETTERS, same_weights, small_gpt2, small_tokenizer
 
-import medusa_lib.model as stage
+import medusa_lib.steps.model as stage
 from medusa_lib import (
     LM,
     ModelLoadError,

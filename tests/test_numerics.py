@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medusa_lib import last_logits
-from medusa_lib.numerics import (
+from medusa_lib.bench.numerics import (
     MARKS,
     WIDE,
     Difference,
@@ -19,7 +19,7 @@ from medusa_lib.numerics import (
     measure,
     own_texts,
 )
-from medusa_lib.one_pass import TIE_BOUNDS
+from medusa_lib.beyond.near_ties import TIE_BOUNDS
 
 
 @pytest.fixture(scope="module")

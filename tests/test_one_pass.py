@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medusa_lib import encode, greedy_next, last_logits, run_greedy
-from medusa_lib.one_pass import State, greedy_choices, one_pass, roll_back, verify_greedily
+from medusa_lib.beyond.one_pass import State, greedy_choices, one_pass, roll_back, verify_greedily
 
 PROMPT = "Once upon a time"
 
@@ -42,7 +42,7 @@ def test_a_pass_over_a_branch_says_what_single_passes_say(attention) -> None:
 def test_a_missing_mask_would_be_seen(attention, monkeypatch) -> None:
     """The test above catches a branch token that looks at those after it."""
     blind = torch.zeros(1, 1, 1, 1)
-    monkeypatch.setattr("medusa_lib.one_pass.causal_mask", lambda *_: blind)
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.causal_mask", lambda *_: blind)
     with pytest.raises(AssertionError):
         test_a_pass_over_a_branch_says_what_single_passes_say(attention)
 

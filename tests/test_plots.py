@@ -11,30 +11,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
-from medusa_lib import Generation, LoopRecord, acceptance_rate, mean_accepted_length, plots
-from medusa_lib.plots import (
-    BLUE,
-    KIND_COLOURS,
-    KIND_HATCHES,
-    STEP_WORDS,
-    plot_acceptance,
-    plot_acceptance_by_position,
-    plot_bench,
-    plot_beyond,
-    plot_branch,
-    plot_expected_speedup,
-    plot_heatmap,
-    plot_misfits,
-    plot_next_tokens,
-    plot_overlap,
-    plot_parameters,
-    plot_pass_cost,
-    plot_pipeline,
-    plot_roofline,
-    plot_shares,
-    plot_tokens_against_passes,
-    visible,
-)
+from medusa_lib import Generation, LoopRecord, acceptance_rate, mean_accepted_length
+from medusa_lib.base.course import STEP_WORDS
+from medusa_lib.bench.tables import plot_bench
+from medusa_lib.teaching.drafter import plot_branch
+from medusa_lib.teaching.drafters import plot_acceptance_by_position, plot_expected_speedup
+from medusa_lib.teaching.loops import plot_heatmap, plot_tokens_against_passes
+from medusa_lib.teaching.model import plot_parameters
+from medusa_lib.teaching.one_pass import plot_pass_cost, plot_roofline
+from medusa_lib.teaching.prefix_accept import plot_acceptance
+from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
+from medusa_lib.teaching.shared import style as plots
+from medusa_lib.teaching.shared.page import plot_beyond, plot_pipeline
+from medusa_lib.teaching.shared.style import BLUE, KIND_COLOURS, KIND_HATCHES, visible
+from medusa_lib.teaching.utilities import plot_next_tokens
 
 mpl.use("Agg")
 

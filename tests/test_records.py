@@ -12,7 +12,7 @@ from medusa_lib import (
     passes_per_token,
     speedup,
 )
-from medusa_lib.records import repeats
+from medusa_lib.base.metrics import repeats
 
 # Three drafted tokens each: all accepted, one accepted, none accepted.
 WHOLE = LoopRecord(0, (5, 6, 7), 3, (5, 6, 7), draft_passes=3, verify_passes=3)

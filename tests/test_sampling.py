@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from medusa_lib import last_logits, make_generator, sample_next, softmax_temp, top_p_indices
-from medusa_lib.sampling import ban_repeats, best_without, draw
+from medusa_lib.steps.sampling import ban_repeats, best_without, draw
 
 EOS = 0
 LOGITS = st.lists(st.integers(-800, 800), min_size=1, max_size=30, unique=True).map(

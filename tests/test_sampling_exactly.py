@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medusa_lib.four_words import (
+from medusa_lib.beyond.one_pass import Branch
+from medusa_lib.beyond.sampling_exactly import residual, verify_by_sampling
+from medusa_lib.measure.chi_square import chi_square_p
+from medusa_lib.steps.sampling import nucleus_probs
+from medusa_lib.teaching.toys.four_words import (
     DRAFT,
     TARGET,
     WRONG_RULES,
@@ -14,9 +18,6 @@ from medusa_lib.four_words import (
     observed_counts,
     text_probs,
 )
-from medusa_lib.lessons import chi_square_p
-from medusa_lib.one_pass import Branch
-from medusa_lib.sampling_exactly import nucleus_probs, residual, verify_by_sampling
 
 TEMPERATURE, TOP_P, TRIALS, LENGTH = 1.0, 0.95, 2000, 3
 

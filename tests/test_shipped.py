@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +11,13 @@ from safetensors import safe_open
 from tiny_models import same_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import medusa_lib.pretrained
 from medusa_lib import load_lm, run_greedy
-from medusa_lib.drafters import draft_lm
-from medusa_lib.pretrained.books import HELD_OUT
-from medusa_lib.pretrained.card import PROMPTS, quoted
+from medusa_lib.base.config import shipped_folder
+from medusa_lib.beyond.drafters import draft_lm
+from medusa_lib.training.books import HELD_OUT
+from medusa_lib.training.card import PROMPTS, quoted
 
-FOLDER = Path(medusa_lib.pretrained.__file__).parent / "bookworm"
+FOLDER = shipped_folder("bookworm")
 DRAFT = FOLDER.with_name("bookmite")
 
 

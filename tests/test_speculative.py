@@ -32,11 +32,11 @@ from medusa_lib import (
     make_lm,
     run_greedy,
 )
-from medusa_lib.drafters import ModelDrafter, NgramDrafter
-from medusa_lib.lessons import chi_square_p
-from medusa_lib.one_pass import Branch, one_pass
-from medusa_lib.sampling_exactly import nucleus_probs
-from medusa_lib.speculative import WIDEST, speculate, stream
+from medusa_lib.beyond.drafters import ModelDrafter, NgramDrafter
+from medusa_lib.beyond.one_pass import Branch, one_pass
+from medusa_lib.beyond.speculative import WIDEST, speculate, stream
+from medusa_lib.measure.chi_square import chi_square_p
+from medusa_lib.steps.sampling import nucleus_probs
 
 PROMPTS = ("Once upon a time", "The old king said", "In a distant future, ", "la la la la")
 ANY_MODEL = (None, "ngram", "self")

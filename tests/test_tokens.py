@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medusa_lib.pretrained.tokens import (
+from medusa_lib.training.tokens import (
     EOS,
     encode_tales,
     epoch_windows,

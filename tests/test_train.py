@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from tiny_models import same_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medusa_lib.pretrained import train as training
-from medusa_lib.pretrained.books import Book
-from medusa_lib.pretrained.card import command
-from medusa_lib.pretrained.card import main as card_main
-from medusa_lib.pretrained.checkpoint import State, load_checkpoint, save_checkpoint
-from medusa_lib.pretrained.recipe import Recipe, build_model, build_optimizers, learning_rate
-from medusa_lib.pretrained.score import held_out_loss, loss_of, pooled
-from medusa_lib.pretrained.tokens import encode_tales, epoch_windows, train_tokenizer
+from medusa_lib.training import train as training
+from medusa_lib.training.books import Book
+from medusa_lib.training.card import command
+from medusa_lib.training.card import main as card_main
+from medusa_lib.training.checkpoint import State, load_checkpoint, save_checkpoint
+from medusa_lib.training.recipe import Recipe, build_model, build_optimizers, learning_rate
+from medusa_lib.training.score import held_out_loss, loss_of, pooled
+from medusa_lib.training.tokens import encode_tales, epoch_windows, train_tokenizer
 
 TITLES = {1: "The Mill", 11: "The Held Out Alice", 23: "The King's Straw", 289: "The Held Out Mole"}
 SENTENCE = "the king and his daughter went down to the river where a little man sat weeping"
@@ -314,7 +314,7 @@ def test_a_card_of_no_model_is_refused_in_one_line(tmp_path):
 
 
 def test_the_card_spells_out_what_differs_from_the_default_recipe():
-    start = "python -m medusa_lib.pretrained.train --corpus BOOKS --out FOLDER"
+    start = "python -m medusa_lib.training.train --corpus BOOKS --out FOLDER"
     assert command(Recipe().as_dict()) == start
     assert command(Recipe(epochs=4, vocab_size=300).as_dict()) == (
         start + " --vocab-size 300 --epochs 4"

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from medusa_lib import load_lm, run_greedy, speculate
-from medusa_lib.medusa_heads import HeadsDrafter, load_heads
-from medusa_lib.pretrained import train_heads
-from medusa_lib.pretrained.heads_card import main as card_main
-from medusa_lib.pretrained.train_heads import HeadsRecipe, main, make
+from medusa_lib.beyond.heads_files import load_heads
+from medusa_lib.beyond.medusa_heads import HeadsDrafter
+from medusa_lib.training import train_heads
+from medusa_lib.training.heads_card import main as card_main
+from medusa_lib.training.train_heads import HeadsRecipe, main, make
 
 TINY = HeadsRecipe(count=2, inner=16, tokens=3000, new_tokens=12, steps=30, batch=64, lr=0.01)
 

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from test_speculative import PROMPTS, assert_same_as_greedy
 
 from medusa_lib import encode, last_logits, run_greedy
-from medusa_lib.four_words import TARGET, text_probs
-from medusa_lib.lessons import chi_square_p
-from medusa_lib.one_pass import Branch, State, one_pass
-from medusa_lib.sampling_exactly import follow_by_sampling
-from medusa_lib.speculative import keep, speculate
-from medusa_lib.tree_attention import (
+from medusa_lib.beyond.masks import attends, mask_and_offsets, with_cache
+from medusa_lib.beyond.one_pass import Branch, State, one_pass
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.tree_attention import follow_by_sampling, keep
+from medusa_lib.beyond.trees import (
     check_parents,
     expected_length,
     first_on,
@@ -30,12 +29,11 @@ from medusa_lib.tree_attention import (
     path_to,
     prune_tree,
     tree_depths,
-    tree_looks,
-    tree_mask,
-    tree_rows,
 )
+from medusa_lib.measure.chi_square import chi_square_p
+from medusa_lib.teaching.toys.four_words import TARGET, text_probs
 
-one_pass_module = importlib.import_module("medusa_lib.one_pass")
+one_pass_module = importlib.import_module("medusa_lib.beyond.one_pass")
 TOKENS, PARENTS = [3, 4, 5, 6, 4, 7], (-1, 0, -1, 1, 2, 2)  # 3 → 4 → 6, 5 → 4, 5 → 7
 
 
@@ -72,7 +70,7 @@ def planted(kind: str):
     """tree_rows with one mistake."""
 
     def wrong(parents, before, dtype, device):
-        mask, offsets = tree_rows(parents, before, dtype, device)
+        mask, offsets = mask_and_offsets(parents, before, dtype, device)
         if kind == "no position ids":
             return mask, torch.arange(len(offsets))
         if kind == "every token sees all before":
@@ -224,7 +222,7 @@ def test_worked_examples() -> None:
     assert path_to(PARENTS, 3) == [0, 1, 3]
     assert leaves(PARENTS) == [3, 4, 5]
     assert first_on(PARENTS, [2]) == [2, 4, 5, 0, 1, 3]
-    assert tree_looks((-1, -1, 1)).int().tolist() == [
+    assert attends((-1, -1, 1)).int().tolist() == [
         [1, 0, 0, 0],
         [1, 1, 0, 0],
         [1, 0, 1, 0],
@@ -272,21 +270,21 @@ def test_the_greedy_construction_by_hand() -> None:
 def test_a_mask_is_ones_own_to_write_into(tiny_gpt2) -> None:
     prompt = "abc abc abc"
     greedy = run_greedy(tiny_gpt2, prompt, 20).new_ids
-    rows, _ = tree_rows((), before=8, dtype=torch.float32, device=torch.device("cpu"))
+    rows, _ = mask_and_offsets((), before=8, dtype=torch.float32, device=torch.device("cpu"))
     with torch.inference_mode():
         for seen in range(3, 30):
-            tree_mask(rows, seen).fill_(-1e9)
+            with_cache(rows, seen).fill_(-1e9)
     assert speculate(tiny_gpt2, prompt, "ngram", 20).new_ids == greedy
     changed = torch.zeros(2, 2)
-    tree_mask(changed, 1)
+    with_cache(changed, 1)
     changed[0, 1] = -5
-    assert tree_mask(changed, 1)[0, 0, 0].tolist() == [0, 0, -5]
+    assert with_cache(changed, 1)[0, 0, 0].tolist() == [0, 0, -5]
 
 
 def test_a_mask_made_while_decoding_serves_training_too(tiny_gpt2) -> None:
     speculate(tiny_gpt2, "abc abc abc", "ngram", 20)
     ids = torch.arange(2, 10)[None]
-    rows, _ = tree_rows((), 8, torch.float32, torch.device("cpu"))
-    mask = tree_mask(rows, 0)
+    rows, _ = mask_and_offsets((), 8, torch.float32, torch.device("cpu"))
+    mask = with_cache(rows, 0)
     tiny_gpt2.model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
     tiny_gpt2.model.zero_grad()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medusa_lib.four_words import TARGET
-from medusa_lib.lessons import chi_square_p
-from medusa_lib.one_pass import Branch
-from medusa_lib.sampling_exactly import nucleus_probs
-from medusa_lib.speculative import speculate
-from medusa_lib.typical import Typical, longest_path, typical_tokens, verify_typically
+from medusa_lib.beyond.one_pass import Branch
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.typical import Typical, longest_path, typical_tokens, verify_typically
+from medusa_lib.measure.chi_square import chi_square_p
+from medusa_lib.steps.sampling import nucleus_probs
+from medusa_lib.teaching.toys.four_words import TARGET
 
 
 def test_the_rule_by_hand() -> None:

@@ -21,21 +21,11 @@ from medusa_lib import (
     softmax_temp,
     top_p_indices,
 )
-from medusa_lib.plots import plot_branch, plot_next_tokens
-from medusa_lib.views import (
-    MARKS,
-    chips_html,
-    drafted_branch,
-    figure_html,
-    legend_html,
-    mark_html,
-    metrics_html,
-    next_tokens,
-    run_html,
-    token_texts,
-    verdicts,
-    verdicts_html,
-)
+from medusa_lib.teaching.demo import metrics_html, run_html
+from medusa_lib.teaching.drafter import drafted_branch, plot_branch
+from medusa_lib.teaching.prefix_accept import verdicts, verdicts_html
+from medusa_lib.teaching.shared.html import MARKS, figure_html, legend_html, mark_html, token_texts
+from medusa_lib.teaching.utilities import chips_html, next_tokens, plot_next_tokens
 
 EVIL = "<script>alert(1)</script><img src=x onerror='alert(2)'> & \"b\""
 PROMPT = "Once upon a time"

@@ -15,27 +15,25 @@ from medusa_lib import (
     compare,
     encode,
     last_logits,
+    load_lm,
     medusa_tiny,
     run_greedy,
-    widgets,
 )
-from medusa_lib.beyond_widgets import DraftersPanel
-from medusa_lib.plots import visible
-from medusa_lib.views import chips_html, drafted_branch, next_tokens, run_html, verdicts_html
-from medusa_lib.widgets import (
+from medusa_lib.teaching.demo import PRESETS, DemoPanel, run_html
+from medusa_lib.teaching.drafter import BranchPanel, drafted_branch
+from medusa_lib.teaching.drafters import DraftersPanel
+from medusa_lib.teaching.loops import LoopsPanel
+from medusa_lib.teaching.prefix_accept import AcceptPanel, verdicts, verdicts_html
+from medusa_lib.teaching.sampling import SamplingPanel
+from medusa_lib.teaching.shared.controls import (
     NAME_SLIDERS,
-    PRESETS,
-    AcceptPanel,
-    BranchPanel,
-    DemoPanel,
-    LoopsPanel,
-    SamplingPanel,
-    StoppedError,
-    TokensPanel,
-    Worker,
-    elsewhere,
-    threads_beside,
+    span_slider,
+    temperature_slider,
+    top_p_slider,
 )
+from medusa_lib.teaching.shared.style import visible
+from medusa_lib.teaching.shared.worker import StoppedError, Worker, elsewhere, threads_beside
+from medusa_lib.teaching.utilities import TokensPanel, chips_html, next_tokens
 
 PANELS = [TokensPanel, SamplingPanel, BranchPanel, AcceptPanel, LoopsPanel, DemoPanel]
 KNOBS = [BranchPanel, AcceptPanel, LoopsPanel]
@@ -102,7 +100,7 @@ def hold(monkeypatch):
     class Hold:
         reached, go = threading.Event(), threading.Event()
 
-    real = widgets.medusa_tiny, widgets.compare
+    real = medusa_tiny, compare
 
     def waiting(on_loop):
         def first(record):
@@ -118,8 +116,8 @@ def hold(monkeypatch):
     def slow_compare(lm, prompt, cfg, on_loop, drafter):
         return real[1](lm, prompt, cfg, waiting(on_loop), drafter)
 
-    monkeypatch.setattr(widgets, "medusa_tiny", slow_tiny)
-    monkeypatch.setattr(widgets, "compare", slow_compare)
+    monkeypatch.setattr("medusa_lib.teaching.loops.medusa_tiny", slow_tiny)
+    monkeypatch.setattr("medusa_lib.teaching.demo.compare", slow_compare)
     return Hold
 
 
@@ -216,7 +214,7 @@ def test_an_error_in_a_callback_is_shown_and_escaped(lm, monkeypatch):
         raise RuntimeError(f"out of memory {EVIL}")
 
     with monkeypatch.context() as patch:
-        patch.setattr(widgets, "next_tokens", broken)
+        patch.setattr("medusa_lib.teaching.sampling.next_tokens", broken)
         panel.temperature.value = 0.4
     assert alert(panel) == f"out of memory {EVIL}"
     assert not Reader(panel.message.value).tags & {"script", "img"}
@@ -287,9 +285,9 @@ def test_sampling_panel_shows_the_sliders_values(lm, temperature, top_p, standar
 
 def test_sliders_stay_in_range():
     for slider, low, high in (
-        (widgets.temperature_slider(), 0, 2),
-        (widgets.top_p_slider(), 0, 1),
-        (widgets.span_slider(), 1, 8),
+        (temperature_slider(), 0, 2),
+        (top_p_slider(), 0, 1),
+        (span_slider(), 1, 8),
     ):
         slider.value = 99
         assert slider.value == high
@@ -334,7 +332,7 @@ def test_accept_panel_shows_the_verdicts(lm, span, temperature, top_p):
     panel = AcceptPanel(lm, PROMPT)
     move(panel, span=span, temperature=temperature, top_p=top_p)
     record = medusa_tiny(lm, PROMPT, span, span=span, temperature=temperature, top_p=top_p).loops[0]
-    rows = widgets.verdicts(lm, record)
+    rows = verdicts(lm, record)
     assert panel.view.value.startswith(verdicts_html(rows))
     kinds = [kind for *_, kind in rows]
     assert says(panel).startswith(
@@ -484,7 +482,7 @@ def test_a_panel_refuses_what_is_no_lm(panel):
 
 def test_only_a_small_model_decodes_with_one_thread_beside_the_cells(lm, monkeypatch):
     assert threads_beside(lm) == 1
-    monkeypatch.setattr("medusa_lib.widgets.SMALL_MODEL", 1_000_000)
+    monkeypatch.setattr("medusa_lib.teaching.shared.worker.SMALL_MODEL", 1_000_000)
     assert threads_beside(lm) is None
 
 
@@ -627,7 +625,7 @@ def test_demo_panel_survives_bad_input(lm, control, bad, said):
 
 
 def test_demo_panel_says_in_one_line_that_a_model_is_unknown(lm, monkeypatch):
-    monkeypatch.setattr("medusa_lib.model.hub_reachable", lambda: False)
+    monkeypatch.setattr("medusa_lib.steps.model.hub_reachable", lambda: False)
     panel = DemoPanel(lm, PROMPT)
     move(panel, tokens=4, model="no-such/model<b>")
     panel.go.click()
@@ -648,8 +646,8 @@ def test_demo_panel_says_in_one_line_that_a_model_is_unknown(lm, monkeypatch):
 def test_demo_panel_loads_another_model_once(lm, tiny_folder, monkeypatch, capsys):
     folder, loads = str(tiny_folder()), []
     capsys.readouterr()  # saving it draws a progress bar
-    real = widgets.load_lm
-    monkeypatch.setattr(widgets, "load_lm", lambda *args: loads.append(args) or real(*args))
+    counted = lambda *args: loads.append(args) or load_lm(*args)  # noqa: E731
+    monkeypatch.setattr("medusa_lib.teaching.demo.load_lm", counted)
     panel = DemoPanel(lm, "abc")
     said = []
     panel.message.observe(lambda change: said.append(change["new"]), names="value")

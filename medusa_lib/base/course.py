@@ -45,13 +45,13 @@ def _lessons(kind: str, first: int, *rows: tuple[str, str, str]) -> tuple[Lesson
 STEPS = _lessons(
     "STEP",
     0,
-    ("device", "device", "where the model computes; seeds"),
-    ("model", "model", "tokenizer and model, EOS and PAD"),
-    ("utilities", "utilities", "text to tokens and back, one forward pass"),
-    ("sampling", "sampling", "temperature, nucleus (top-p), one seeded draw"),
-    ("drafter", "drafter", "draft a branch of tokens"),
-    ("prefix_accept", "prefix_accept", "accept what greedy agrees with, correct the rest"),
-    ("loops", "loops", "the whole loop, its acceptance and its true cost"),
+    ("device", "steps.device", "where the model computes; seeds"),
+    ("model", "steps.model", "tokenizer and model, EOS and PAD"),
+    ("utilities", "steps.utilities", "text to tokens and back, one forward pass"),
+    ("sampling", "steps.sampling", "temperature, nucleus (top-p), one seeded draw"),
+    ("drafter", "steps.drafter", "draft a branch of tokens"),
+    ("prefix_accept", "steps.prefix_accept", "accept what greedy agrees with, correct the rest"),
+    ("loops", "steps.loops", "the whole loop, its acceptance and its true cost"),
     ("demo", "demo", "all decoders side by side in one panel"),
 )
 BEYOND = _lessons(
@@ -59,21 +59,21 @@ BEYOND = _lessons(
     1,
     (
         "one_pass",
-        "one_pass",
+        "beyond.one_pass",
         "a KV cache, a branch verified in one pass, the bonus token, and what verification costs",
     ),
-    ("drafters", "drafters", "cheap drafters, and what they should and do gain"),
+    ("drafters", "beyond.drafters", "cheap drafters, and what they should and do gain"),
     (
         "sampling_exactly",
-        "sampling_exactly",
+        "beyond.sampling_exactly",
         "the same at a temperature, without changing the distribution",
     ),
     (
         "medusa_heads",
-        "medusa_heads",
+        "beyond.medusa_heads",
         "heads on the model itself, trained while you watch, that guess several tokens ahead",
     ),
-    ("tree_attention", "tree_attention", "many branches as a tree, verified in one pass"),
+    ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)

@@ -16,6 +16,8 @@ import nbformat
 from playwright.sync_api import TimeoutError as NothingChangedError
 from playwright.sync_api import expect
 
+from medusa_lib.base.course import STEP_WORDS
+
 STEPS = {2: "TokensPanel", 3: "SamplingPanel", 4: "BranchPanel", 5: "AcceptPanel", 7: "DemoPanel"}
 TEXT = "Once upon a time there was a"
 MOVES = (
@@ -42,8 +44,11 @@ WATCH = """panel => {
 
 def write_notebook(path):
     """One notebook with a panel of each step."""
-    cells = ['from medusa_lib import load_lm, widgets\n\nlm = load_lm(device="cpu")']
-    cells += [f"widgets.{kind}(lm)" for kind in STEPS.values()]
+    cells = ['from medusa_lib import load_lm\n\nlm = load_lm(device="cpu")']
+    cells += [
+        f"from medusa_lib.teaching.{STEP_WORDS[step]} import {kind}\n\n{kind}(lm)"
+        for step, kind in STEPS.items()
+    ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, path)

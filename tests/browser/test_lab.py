@@ -1,6 +1,7 @@
 """Lessons in JupyterLab: what the page shows is what the library computes."""
 
 import ast
+import importlib
 import inspect
 import re
 
@@ -15,18 +16,13 @@ from medusa_lib import (
     acceptance_rate,
     compare,
     encode,
-    heads_widgets,
     last_logits,
     medusa_tiny,
     speculate,
-    tree_widgets,
-    widgets,
 )
-from medusa_lib.demo import PROMPT, metrics
-from medusa_lib.device import make_generator
-from medusa_lib.four_words import START, TARGET, WORDS, draft_logits
-from medusa_lib.heads_lesson import learn, start, write_sets
-from medusa_lib.heads_training import (
+from medusa_lib.base.metrics import metrics
+from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.heads_training import (
     Joint,
     Training,
     examples_of,
@@ -34,18 +30,17 @@ from medusa_lib.heads_training import (
     right_ranks,
     write_texts,
 )
-from medusa_lib.heads_widgets import BATCH, PICTURES, scores_words
-from medusa_lib.medusa_heads import shipped_heads
-from medusa_lib.plots import visible
-from medusa_lib.tree_views import grown_drafter, tree_view
-from medusa_lib.views import (
-    MARKS,
-    next_tokens,
-    overlap,
-    overlap_rows,
-    overlap_words,
-    token_texts,
-)
+from medusa_lib.demo import PROMPT
+from medusa_lib.steps.device import make_generator
+from medusa_lib.teaching.loops import LoopsPanel
+from medusa_lib.teaching.medusa_heads import BATCH, PICTURES, learn, scores_words, start, write_sets
+from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
+from medusa_lib.teaching.shared.controls import MORE_DRAFTER_NAMES
+from medusa_lib.teaching.shared.html import MARKS, token_texts
+from medusa_lib.teaching.shared.style import visible
+from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
+from medusa_lib.teaching.tree_attention import grown_drafter, tree_view
+from medusa_lib.teaching.utilities import next_tokens
 
 pytestmark = [
     pytest.mark.browser,
@@ -96,10 +91,10 @@ def says(panel):
     return panel.locator(".says")
 
 
-def panel_class(kind):
-    """The class of that name, from whichever module of panels has it."""
-    modules = (widgets, heads_widgets, tree_widgets)
-    return next(getattr(module, kind) for module in modules if hasattr(module, kind))
+def panel_class(lesson, kind):
+    """A lesson's panel: its room bears the lesson's word."""
+    word = lesson.rsplit("/")[-1].partition("_")[2]
+    return getattr(importlib.import_module(f"medusa_lib.teaching.{word}"), kind)
 
 
 def arguments(lesson, kind):
@@ -114,7 +109,7 @@ def arguments(lesson, kind):
             case ast.Call(func=ast.Name(name)) if name == kind:
                 given = [eval(ast.unparse(each), names) for each in node.args]
                 named = {each.arg: eval(ast.unparse(each.value), names) for each in node.keywords}
-                bound = inspect.signature(panel_class(kind)).bind(*given, **named)
+                bound = inspect.signature(panel_class(lesson, kind)).bind(*given, **named)
                 bound.apply_defaults()
                 return bound.arguments
     raise AssertionError(f"{lesson} shows no {kind}")
@@ -179,7 +174,7 @@ def test_step6_plot_and_figures_follow_the_keyboard(open_panel, lm, moves, tmp_p
         top_p=value(panel, "top-p"),
         seed=given["seed"],
     )
-    words = widgets.LoopsPanel.words(None, run)
+    words = LoopsPanel.words(None, run)
     expect(says(panel)).to_have_text(words)
     assert f"{run.model_passes} model passes" in words
     shown = picture(panel)
@@ -222,7 +217,7 @@ def run_demo(panel):
 
 def assert_demo_shows(panel, lm, prompt, cfg):
     """Both texts token by token with their sources, and the figures, are the library's."""
-    drafters = dict(widgets.MORE_DRAFTER_NAMES)
+    drafters = dict(MORE_DRAFTER_NAMES)
     chosen = panel.locator("select").last.evaluate("e => e.selectedOptions[0].text")
     result = compare(lm, prompt, cfg, drafter=drafters[chosen.replace("\xa0", " ")])
     for column, (name, run) in enumerate(result.runs.items()):

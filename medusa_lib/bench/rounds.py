@@ -1,0 +1,166 @@
+"""Decoders take turns on each prompt, again and again; the median over the rounds counts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from medusa_lib.bench.decoders import (
+    GENERATE,
+    GREEDY,
+    PLAIN_SAMPLING,
+    TEMPERATURE,
+    Decoder,
+    Outcome,
+)
+from medusa_lib.measure.stopwatch import COUNTS, pass_seconds
+from medusa_lib.steps.model import LM
+from medusa_lib.steps.sampling import softmax_temp
+
+
+@dataclass
+class Tally:
+    """All runs of one decoder: `outcomes[prompt]` is one run a round."""
+
+    name: str
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    differing: set[int] = field(default_factory=set)
+
+    def add(self, prompt: int, outcome: Outcome, greedy: Outcome | None) -> None:
+        """Note one run; greedy None: there is nothing to compare with."""
+        self.outcomes.setdefault(prompt, []).append(outcome)
+        if greedy is not None and outcome.ids != greedy.ids:
+            self.differing.add(prompt)
+
+    def seconds(self, prompts: Sequence[int]) -> float:
+        """Sum over prompts of the median over rounds."""
+        times = ([outcome.seconds for outcome in self.outcomes[prompt]] for prompt in prompts)
+        return sum(map(statistics.median, times))
+
+
+def run_rounds(
+    decoders: dict[str, Decoder],
+    prompts: Sequence[str],
+    rounds: int,
+    reference: str | None,
+    on_run: Callable[[], None],
+) -> dict[str, Tally]:
+    """Each decoder on each prompt, `rounds` times, taking turns; a first round is not counted.
+
+    reference: the decoder whose tokens the others must write; None: no comparison.
+    """
+    tallies = {name: Tally(name) for name in decoders}
+    for turn in range(-1, rounds):
+        for i, prompt in enumerate(prompts):
+            outcomes = {}
+            for name, decode in decoders.items():
+                outcomes[name] = decode(prompt, 1000 * (turn + 1) + i)
+                on_run()
+            greedy = outcomes[reference] if reference else None
+            if turn >= 0:
+                for name, outcome in outcomes.items():
+                    tallies[name].add(i, outcome, greedy)
+    return tallies
+
+
+def surprise(lm: LM, prompt: str, ids: Sequence[int]) -> list[float]:
+    """How surprised the model is by each token of a sample, in nats, at TEMPERATURE.
+
+    Its mean is the same for all samplers of the same distribution.
+    """
+    known = lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    fed = torch.tensor([[*known, *ids]], device=lm.device)
+    with torch.inference_mode():
+        logits = lm.model(input_ids=fed, use_cache=False).logits[0].double().cpu()
+    places = range(len(known) - 1, len(known) + len(ids) - 1)
+    probs = (softmax_temp(logits[place], TEMPERATURE) for place in places)
+    return [-float(p[token].log()) for p, token in zip(probs, ids, strict=True)]
+
+
+def figures(name: str, done: Sequence[Outcome]) -> dict:
+    """Counts and ratios over some runs of one decoder; None where there is nothing to divide."""
+    tokens, loops = sum(len(o.ids) for o in done), sum(o.loops for o in done)
+    evaluated = sum(o.evaluated or 0 for o in done)
+    return {
+        "name": name,
+        "tokens": tokens,
+        "verify_passes": sum(o.verify_passes for o in done),
+        "draft_passes": sum(o.draft_passes for o in done),
+        "tau": tokens / loops if loops else None,
+        "alpha": sum(o.accepted or 0 for o in done) / evaluated if evaluated else None,
+    }
+
+
+def greedy_row(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dict:
+    """The figures of one decoder over some prompts. over: name → the decoder to divide by.
+
+    All rounds wrote the same, so the last one is counted; seconds are medians over rounds.
+    """
+    row = figures(tally.name, [tally.outcomes[prompt][-1] for prompt in prompts])
+    seconds = tally.seconds(prompts)
+    return {
+        **row,
+        "seconds": seconds,
+        "tokens_per_second": row["tokens"] / seconds,
+        **{f"over_{key}": other.seconds(prompts) / seconds for key, other in over.items()},
+        "identical": len(prompts) - len(tally.differing & set(prompts)),
+        "prompts": len(prompts),
+    }
+
+
+def greedy_table(tallies: dict[str, Tally], prompts: Sequence[int]) -> list[dict]:
+    """The rows of the first table over some of the prompts."""
+    over = {"greedy": tallies[GREEDY], "generate": tallies[GENERATE]}
+    return [greedy_row(tally, prompts, over) for tally in tallies.values()] if prompts else []
+
+
+def tokens_per_second(tally: Tally) -> float:
+    """The median over rounds of tokens ÷ seconds: each round of sampling writes other texts."""
+    rounds = zip(*tally.outcomes.values(), strict=True)
+    speeds = [sum(len(o.ids) for o in runs) / sum(o.seconds for o in runs) for runs in rounds]
+    return statistics.median(speeds)
+
+
+def sampling_row(tally: Tally, plain: Tally, nats: Sequence[float], prompts: Sequence[str]) -> dict:
+    """The figures of one sampler over all rounds. nats: how surprising each token was."""
+    speed = tokens_per_second(tally)
+    return {
+        **figures(tally.name, [o for runs in tally.outcomes.values() for o in runs]),
+        "tokens_per_second": speed,
+        "over_plain": speed / tokens_per_second(plain) if tokens_per_second(plain) else None,
+        "surprise": statistics.fmean(nats) if nats else None,
+        "surprise_error": statistics.stdev(nats) / len(nats) ** 0.5 if len(nats) > 1 else None,
+        "prompts": len(prompts),
+    }
+
+
+def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) -> list[dict]:
+    """The rows of the second table: tokens per second, and the surprise of what was written."""
+    rows = []
+    for tally in tallies.values():
+        nats = [
+            x
+            for i, prompt in enumerate(prompts)
+            for o in tally.outcomes[i]
+            if o.ids
+            for x in surprise(lm, prompt, o.ids)
+        ]
+        rows.append(sampling_row(tally, tallies[PLAIN_SAMPLING], nats, prompts))
+    return rows
+
+
+def pass_table(lm: LM) -> dict:
+    """Milliseconds of a pass by its number of tokens, and what a full context adds to it."""
+    counts = [count for count in COUNTS if count < lm.context_length]
+    early, full = max(1, min(64, lm.context_length - max(counts))), lm.context_length - 1
+    lean = pass_seconds(lm, counts, context=early)
+    late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
+    return {
+        "milliseconds": {count: 1000 * lean[count] for count in counts},
+        "ratio": {count: lean[count] / lean[1] for count in counts},
+        "full_context": full,
+        "full_context_over_64": late,
+    }

@@ -1,0 +1,229 @@
+"""The bench's figures as tables on the terminal, in a README, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from medusa_lib.teaching.shared.style import BLUE, ORANGE, axes_for, open_frame
+
+START, END = "<!-- bench: written by the command, not by hand -->", "<!-- /bench -->"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def passes(row: dict) -> str:
+    """Verifying passes, and drafting ones if there were any."""
+    drafts = f" + {row['draft_passes']:,}" if row["draft_passes"] else ""
+    return f"{row['verify_passes']:,}{drafts}"
+
+
+Columns = dict[str, Callable[[dict], str]]
+GREEDY_COLUMNS: Columns = {
+    "decoder": lambda row: row["name"],
+    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
+    "÷ cached greedy": lambda row: number(row["over_greedy"]),
+    "÷ generate": lambda row: number(row["over_generate"]),
+    "passes (+ draft)": passes,
+    "τ": lambda row: number(row["tau"]),
+    "α": lambda row: number(row["alpha"]),
+    "identical": lambda row: f"{row['identical']} of {row['prompts']}",
+}
+SAMPLING_COLUMNS: Columns = {
+    "decoder": lambda row: row["name"],
+    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
+    "÷ plain sampling": lambda row: number(row["over_plain"]),
+    "passes (+ draft)": passes,
+    "τ": lambda row: number(row["tau"]),
+    "α": lambda row: number(row["alpha"]),
+    "surprise, nats/token": lambda row: (
+        f"{number(row['surprise'])} ± {number(row['surprise_error'])}"
+    ),
+}
+MEASURE, GOAL = "measure", "goal"
+SIGNS = {True: " ✓", False: " ✗", None: ""}  # a goal that is met, missed, not measured
+PASS_COLUMNS: Columns = {
+    "positions in one pass": lambda row: row["count"],
+    "ms": lambda row: number(row["milliseconds"]),
+    "÷ one position": lambda row: number(row["ratio"]),
+}
+Reached = dict[str, dict[tuple[str, str], str]]  # machine → (measure, goal) → the cell shown
+
+
+def as_shown(row: dict) -> tuple[str, str]:
+    """A measure and its goal as they are shown."""
+    return row["measure"], row["goal"].replace(">=", "≥").replace("<=", "≤")
+
+
+def goal_columns(machine: str, others: Reached) -> Columns:
+    """The goals, what this machine reached, and what others did in earlier runs."""
+    columns: Columns = {
+        MEASURE: lambda row: as_shown(row)[0],
+        GOAL: lambda row: as_shown(row)[1],
+        machine: lambda row: number(row["reached"]) + SIGNS[row["met"]],
+    }
+    for name, cells in others.items():
+        if name != machine:
+            columns[name] = lambda row, cells=cells: cells.get(as_shown(row), "–")
+    return columns
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of one line of a Markdown table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def read_goals(text: str) -> Reached:
+    """What the table of goals in a Markdown text says that machines reached."""
+    lines = [line for line in text.splitlines() if line.lstrip().startswith("|")]
+    tables = [cells_of(line) for line in lines]
+    starts = [i for i, cells in enumerate(tables) if cells[:2] == [MEASURE, GOAL]]
+    if not starts:
+        return {}
+    head, _, *rows = tables[starts[0] :]
+    reached: Reached = {name: {} for name in head[2:] if name}
+    for measure, goal, *cells in (row for row in rows if len(row) > 2):
+        for name, cell in zip(head[2:], cells, strict=False):
+            if name:
+                reached[name][measure, goal] = cell
+    return reached
+
+
+def parts(result: dict, others: Reached | None = None) -> list[tuple[str, Columns, list[dict]]]:
+    """(title, columns, rows) of every table that has rows. others: goals on other machines."""
+    cost = result["passes"]
+    counts = [
+        {"count": str(n), "milliseconds": ms, "ratio": cost["ratio"][n]}
+        for n, ms in cost["milliseconds"].items()
+    ]
+    loop, other = result["looping"], result["not_looping"]
+    sampled = result["sampling"]
+    titles = [
+        (f"Outputs that do not loop ({size(other)} prompts)", GREEDY_COLUMNS, other),
+        (f"Outputs that loop ({size(loop)} prompts)", GREEDY_COLUMNS, loop),
+        (f"Sampling at temperature 0.8 ({size(sampled)} prompts)", SAMPLING_COLUMNS, sampled),
+        ("One pass", PASS_COLUMNS, counts),
+        ("Goals", goal_columns(result["machine"], others or {}), result["goals"]),
+    ]
+    return [part for part in titles if part[2]]
+
+
+def size(rows: list[dict]) -> int:
+    """Over how many prompts these rows are."""
+    return rows[0]["prompts"] if rows else 0
+
+
+def print_tables(result: dict, console: Console) -> None:
+    """All tables on the terminal."""
+    for title, columns, rows in parts(result):
+        table = Table(title=title, title_justify="left")
+        for i, head in enumerate(columns):
+            table.add_column(head, justify="right" if i else "left", no_wrap=not i)
+        for row in rows:
+            table.add_row(*(cell(row) for cell in columns.values()))
+        console.print(table)
+    console.print(settings(result))
+
+
+def settings(result: dict) -> str:
+    """Under what conditions the figures were measured, in one line."""
+    return (
+        f"Model {result['model']}, {result['machine']}, {result['threads']} threads, "
+        f"{result['prompts']} prompts, {result['new_tokens']} new tokens, median of "
+        f"{result['rounds']} rounds in which all decoders took turns. "
+        "A text loops if it repeats six tokens three times."
+    )
+
+
+def markdown(result: dict, others: Reached | None = None) -> str:
+    """All tables as Markdown. others: goals on other machines."""
+    lines = [settings(result), ""]
+    for title, columns, rows in parts(result, others):
+        heads = list(columns)
+        lines += [f"**{title}**", "", row_line(heads)]
+        lines += [row_line(["---", *["---:"] * (len(heads) - 1)])]
+        lines += [row_line([cell(row) for cell in columns.values()]) for row in rows]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def row_line(cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_readme(result: dict, path: Path) -> None:
+    """Put the tables between the two marks of a Markdown file.
+
+    What other machines reached stays there for goals that are still the same.
+    Raises ValueError if the marks are missing.
+    """
+    _, old, _ = split_at_marks(path, START, END)
+    fill_marks(path, START, END, markdown(result, read_goals(old)))
+
+
+def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> None:
+    """Raises ValueError for a file that could not be written, before anything is measured."""
+    for name, path in (("--json", json), ("--plot", plot), ("--readme", readme)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{name} must be in a folder that exists, got {path}")
+    kinds = Figure().canvas.get_supported_filetypes()
+    if plot is not None and plot.suffix[1:] not in kinds:
+        raise ValueError(f"--plot must end in one of {', '.join(sorted(kinds))}, got {plot}")
+    if readme is not None:
+        split_at_marks(readme, START, END)
+
+
+def split_at_marks(path: Path, start: str, end: str) -> tuple[str, str, str]:
+    """What stands before, between and after two marks. Raises ValueError if one is missing."""
+    whole = path.read_text(encoding="utf-8")
+    if start not in whole or end not in whole:
+        raise ValueError(f"--readme must have the marks {start} and {end}, got {path.name}")
+    before, rest = whole.split(start, 1)
+    return before, *rest.split(end, 1)
+
+
+def fill_marks(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
+    before, _, after = split_at_marks(path, start, end)
+    path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def save_plot(result: dict, path: Path) -> None:
+    """Speed over cached greedy as bars. Raises ValueError for an unknown kind of picture."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    plot_bench(result["not_looping"], result["looping"], figure.subplots())
+    figure.savefig(path, dpi=150)
+
+
+def plot_bench(
+    not_looping: Sequence[Mapping], looping: Sequence[Mapping], ax: Axes | None = None
+) -> Axes:
+    """Speed of each decoder over cached greedy, as bars: outputs that do not loop, and that do.
+
+    Rows as the bench makes them, with "name" and "over_greedy" (seconds of cached greedy ÷
+    seconds of this decoder).
+    """
+    names = [row["name"] for row in not_looping or looping]
+    ax = axes_for(ax, (8, 0.5 * len(names) + 1))
+    kinds = [("does not loop", not_looping, BLUE, ""), ("loops", looping, ORANGE, "//")]
+    for shift, (label, rows, colour, hatch) in zip((-0.2, 0.2), kinds, strict=True):
+        places = [names.index(row["name"]) + shift for row in rows]
+        values = [row["over_greedy"] for row in rows]
+        ax.barh(places, values, 0.38, color=colour, hatch=hatch, edgecolor="black", label=label)
+        for place, value in zip(places, values, strict=True):
+            ax.text(value, place, f" {value:.2f}", va="center", fontsize=8)
+    ax.axvline(1, color="black", linewidth=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set(xlabel="speed over cached greedy (seconds of cached greedy ÷ seconds of this)")
+    ax.legend(title="the text", frameon=False)
+    return open_frame(ax)

@@ -1,0 +1,120 @@
+"""A tree of drafts that grows where the heads are sure, another one in each loop.
+
+As the trees of EAGLE-2 (Li et al. 2024).
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from medusa_lib.base.checks import check_int, check_share
+from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
+from medusa_lib.beyond.one_pass import Branch, State, check_tree_fits
+from medusa_lib.beyond.trees import Node, Parents, parents_of
+from medusa_lib.steps.model import LM
+
+
+@torch.inference_mode()
+def draft_best_first(
+    heads: MedusaHeads, hidden: torch.Tensor, token: int, growth: Growth, depth: int
+) -> tuple[list[int], Parents]:
+    """A tree that grows where the heads are sure → (tokens, parents).
+
+    Again and again the likeliest guess of those waiting joins the tree, and if it is likely
+    enough the next head guesses what follows it. How likely: the product of the heads'
+    probabilities on the way to it.
+    """
+    hidden = hidden[None].float()
+    waiting, taken = [], {}  # the likeliest first; node → token
+
+    def guess(node: Node, token: int, chance: float, before: torch.Tensor) -> None:
+        before = heads.step(len(node), hidden, before, token)
+        scores = heads.out(before)[0].cpu().numpy()
+        best = best_shares(scores, growth.ranks, chance, growth.least)
+        for rank, (word, share) in enumerate(best):
+            heapq.heappush(waiting, (-share, (*node, rank), heads.words[word], before))
+
+    guess((), token, 1.0, hidden)
+    while waiting and len(taken) < growth.most:
+        share, node, token, before = heapq.heappop(waiting)
+        taken[node] = token
+        if len(node) < depth and -share >= growth.least_open and len(taken) < growth.most:
+            guess(node, token, -share, before)
+    nodes = sorted(taken)  # the way of the best guesses first: see check_nodes
+    return [taken[node] for node in nodes], parents_of(nodes)
+
+
+def best_shares(
+    scores: np.ndarray, ranks: int, chance: float = 1.0, least: float = 0.0
+) -> list[tuple[int, float]]:
+    """The highest of some scores → (place, softmax probability × chance), highest first.
+
+    At most `ranks` of them, and none below `least`.
+    """
+    shares = np.exp(scores - scores.max())
+    part, left, found = chance / float(shares.sum()), chance, []
+    # Where the first leaves too little for a second, none is looked for.
+    while len(found) < min(ranks, len(shares)) and left >= least:
+        place = int(shares.argmax())
+        share = part * float(shares[place])
+        if share < least:
+            break
+        found.append((place, share))
+        shares[place], left = -1.0, left - share
+    return found
+
+
+@dataclass(frozen=True)
+class Growth:
+    """When a tree that grows as it is drafted stops: see draft_best_first.
+
+    most: nodes. depth: nodes in a row; more than there are heads only for Hydra, whose heads are
+    one block. ranks: guesses of a head that count. least: how likely a node must be, in [0, 1].
+    least_open: how likely, for the next head to be asked.
+    """
+
+    most: int = 8
+    depth: int = 8
+    ranks: int = 2
+    least: float = 0.1
+    least_open: float = 0.35
+
+    def __post_init__(self) -> None:
+        for name in ("most", "depth", "ranks"):
+            check_int(name, getattr(self, name), 1)
+        check_share("least", self.least), check_share("least_open", self.least_open)
+
+
+class GrowingDrafter(FromHidden):
+    """Bets with heads: a tree that grows where they are sure, another one in each loop.
+
+    As the trees of EAGLE-2 (Li et al. 2024). Raises ValueError for a depth beyond the heads.
+    """
+
+    def __init__(self, heads: MedusaHeads, growth: Growth | None = None) -> None:
+        super().__init__(heads)
+        if not isinstance(growth, Growth | None):
+            raise ValueError(f"growth must be a Growth or None, got {growth!r}")
+        self.growth = growth or Growth()
+        self.span = self.growth.depth
+        if heads.shape.kind == "medusa" and self.span > heads.shape.count:
+            raise ValueError(f"depth must be <= {heads.shape.count} heads, got {self.span}")
+
+    def check_fits(self, lm: LM) -> None:
+        """Raises ValueError for a model that the heads are not for, or that takes no trees."""
+        super().check_fits(lm)
+        check_tree_fits(State.start(lm, []))
+
+    def propose(self, state: State, span: int) -> Branch:
+        """A tree of depth <= span, from the hidden numbers of the last pass."""
+        told = self.told(state)
+        if told is None:
+            return Branch()
+        tokens, parents = draft_best_first(*told, self.growth, min(span, self.span))
+        if parents == tuple(range(-1, len(tokens) - 1)):
+            return Branch(tokens)
+        return Branch(tokens, parents=parents)

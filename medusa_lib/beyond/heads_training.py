@@ -1,0 +1,326 @@
+"""Training heads on text that the model itself wrote, the model frozen.
+
+Medusa-1 with self-distillation (Cai et al. 2024): what counts is not the next word of a book but
+the next choice of this model, so the model writes the training texts and is its own teacher.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+from transformers import DynamicCache
+
+from medusa_lib.base.checks import check_int, check_seed, check_temperature
+from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, new_heads
+from medusa_lib.beyond.trees import Node
+from medusa_lib.steps.model import LM
+
+DECAY = 0.8  # how much less each further head counts in the loss, the paper's
+REPEATED = 6  # tokens in a row that, seen before, make a text a repetition
+RANKS = 10  # the right token's place among a head's guesses is counted up to this
+NOT_GUESSED = -100  # the label of a token that no head can guess; the loss leaves it out
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with what the model had and chose at each place.
+
+    ids, choices: `[n, T]`, the tokens and the model's most probable next one. hidden:
+    `[n, T, width]`, float16. start: the place of the first token after the prompts.
+    """
+
+    ids: torch.Tensor
+    hidden: torch.Tensor
+    choices: torch.Tensor
+    start: int
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What heads learn from, one row a place in a text.
+
+    hidden: `[n, width]`. tokens: ids `[n, K]`, the true ones before each head's guess. labels:
+    ids `[n, K]`, what the model chose after them.
+    """
+
+    hidden: torch.Tensor
+    tokens: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+
+@torch.inference_mode()
+def write_texts(
+    lm: LM,
+    prompts: torch.Tensor,
+    new_tokens: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Texts:
+    """The model goes on from prompts `[n, P]` with `new_tokens` each, all at once.
+
+    temperature 0: its own choices. Raises ValueError for a knob out of range.
+    """
+    check_int("new_tokens", new_tokens, 1)
+    temperature = check_temperature(temperature)
+    cache, fed, ids = DynamicCache(config=lm.model.config), prompts.to(lm.device), prompts
+    hidden, choices = [], []
+    for _ in range(new_tokens + 1):
+        rows = lm.model.base_model(input_ids=fed, past_key_values=cache, use_cache=True)[0]
+        logits = lm.model.get_output_embeddings()(rows[:, -1]).float().cpu()
+        following = logits.argmax(dim=-1, keepdim=True)
+        hidden.append(rows.half().cpu())
+        choices.append(torch.cat([choices_of(lm, rows[:, :-1]), following], dim=1))
+        if temperature:
+            probs = torch.softmax(logits / temperature, dim=-1)
+            following = torch.multinomial(probs, 1, generator=generator)
+        ids, fed = torch.cat([ids, following], dim=1), following.to(lm.device)
+    return Texts(ids[:, :-1], torch.cat(hidden, 1), torch.cat(choices, 1), prompts.shape[1])
+
+
+def choices_of(lm: LM, rows: torch.Tensor) -> torch.Tensor:
+    """The model's most probable next token at each place: hidden `[n, T, width]` → ids `[n, T]`.
+
+    Some rows at a time: logits of all at once take much memory.
+    """
+    output, some = lm.model.get_output_embeddings(), max(1, 1024 // max(1, rows.shape[1]))
+    return torch.cat([output(part).argmax(dim=-1).cpu() for part in rows.split(some)])
+
+
+@torch.inference_mode()
+def read_texts(lm: LM, ids: torch.Tensor) -> Texts:
+    """What the model has and chooses at each place of given texts `[n, T]`, such as books."""
+    rows = lm.model.base_model(input_ids=ids.to(lm.device), use_cache=False)[0]
+    return Texts(ids, rows.half().cpu(), choices_of(lm, rows), 1)
+
+
+def openings(lm: LM, count: int, length: int, generator: torch.Generator) -> torch.Tensor:
+    """Prompts `[count, length]` for a model that has no books: its own, drawn from EOS on."""
+    start = torch.full((count, 1), lm.eos_id)
+    return write_texts(lm, start, length, 1.0, generator).ids[:, 1:]
+
+
+def is_fresh(ids: torch.Tensor) -> torch.Tensor:
+    """Where a text does not repeat itself: bool `[n, T]` for ids `[n, T]`.
+
+    False where the last REPEATED tokens stood in the same text before. Under greedy most texts
+    of a small model end in a loop, which teaches heads little.
+    """
+    fresh = torch.ones_like(ids, dtype=torch.bool)
+    if ids.shape[1] < REPEATED:
+        return fresh
+    grams = ids.unfold(1, REPEATED, 1)
+    same = (grams[:, :, None] == grams[:, None]).all(dim=-1).tril(diagonal=-1)
+    fresh[:, REPEATED - 1 :] = ~same.any(dim=-1)
+    return fresh
+
+
+def examples_of(texts: Texts, count: int) -> Examples:
+    """Every fresh place of the texts from which `count` heads can be taught.
+
+    The first place is the last of the prompt: from there on the model's choices are its own.
+    """
+    last = texts.ids.shape[1] - count
+    places = range(texts.start - 1, last)
+    fresh = is_fresh(texts.ids)[:, texts.start - 1 : last].flatten()
+    size = len(texts.ids) * len(places)
+    windows = [
+        values.unfold(1, count, 1)[:, texts.start :] for values in (texts.ids, texts.choices)
+    ]
+    hidden = texts.hidden[:, texts.start - 1 : last].reshape(size, -1)
+    tokens, labels = (window.reshape(size, count) for window in windows)
+    return Examples(hidden[fresh], tokens[fresh], labels[fresh])
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Several sets of examples as one."""
+    columns = zip(*((part.hidden, part.tokens, part.labels) for part in parts), strict=True)
+    return Examples(*(torch.cat(column) for column in columns))
+
+
+def frequent(labels: torch.Tensor, words: int, vocab_size: int) -> torch.Tensor:
+    """The `words` ids that are chosen most often, ascending. As FR-Spec, Zhao et al. 2025."""
+    counts = torch.bincount(labels.flatten(), minlength=vocab_size)
+    order = counts.argsort(descending=True, stable=True)
+    return order[: min(words, vocab_size)].sort().values
+
+
+def places_in(vocab: torch.Tensor, labels: torch.Tensor, vocab_size: int) -> torch.Tensor:
+    """Ids → their places among those that heads can guess, NOT_GUESSED for the others."""
+    places = torch.full((vocab_size,), NOT_GUESSED)
+    places[vocab] = torch.arange(len(vocab))
+    return places[labels]
+
+
+def heads_loss(scores: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each head's guess, in nats, the k-th weighted by DECAY^k, added up.
+
+    scores: `[n, K, words]`. places: `[n, K]`.
+    """
+    total = scores.new_zeros(())
+    for head in range(scores.shape[1]):
+        known = places[:, head]
+        if (known != NOT_GUESSED).any():
+            loss = F.cross_entropy(scores[:, head], known, ignore_index=NOT_GUESSED)
+            total = total + DECAY**head * loss
+    return total
+
+
+@dataclass(frozen=True)
+class Training:
+    """How heads are trained. Raises ValueError naming a field out of range.
+
+    steps of `batch` examples. lr: highest learning rate of the blocks' matrices; a third of it
+    for everything else. seed: of the order of examples and the first weights.
+    """
+
+    steps: int = 600
+    batch: int = 512
+    lr: float = 3e-3
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        check_int("steps", self.steps, 1), check_int("batch", self.batch, 1)
+        check_seed(self.seed)
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a number > 0, got {self.lr!r}")
+
+
+@dataclass
+class Learner:
+    """Heads on their way: what goes on from one step to the next."""
+
+    heads: MedusaHeads
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+def make_heads(lm: LM, shape: HeadsShape, examples: Examples, training: Training) -> Learner:
+    """Fresh heads that can guess the examples' most frequent labels, and their optimisers.
+
+    AdamW for all of it, a third of the learning rate for everything but the blocks' matrices.
+    """
+    vocab = frequent(examples.labels, shape.words, lm.vocab_size)
+    shape = HeadsShape(**{**vars(shape), "words": len(vocab)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        heads = new_heads(lm, shape, vocab)
+    named = list(heads.named_parameters())
+    inner = [p for name, p in named if p.ndim == 2 and not name.startswith("out")]
+    rest = [p for name, p in named if p.ndim < 2 or name.startswith("out")]
+    groups = [{"params": inner}, {"params": rest, "lr": training.lr / 3}]
+    return Learner(heads, torch.optim.AdamW(groups, lr=training.lr, weight_decay=0.0))
+
+
+def set_rates(learner: Learner, training: Training) -> None:
+    """How far the next step goes: warm-up over up to 50 steps, then less and less, to zero."""
+    warm = min(1.0, (learner.step + 1) / max(1, min(50, training.steps // 4)))
+    for group, most in zip(learner.optimizer.param_groups, (1, 1 / 3), strict=True):
+        group["lr"] = training.lr * most * warm * (1 - learner.step / training.steps)
+
+
+def train_steps(
+    learner: Learner, examples: Examples, training: Training, vocab_size: int
+) -> Iterator[tuple[int, float]]:
+    """Train from the learner's step to the last; yields (step, loss in nats) after each.
+
+    The batch of a step depends on the seed and the step alone, so that a run can be resumed.
+    """
+    heads, device = learner.heads.train(), learner.heads.vocab.device
+    places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)
+    count = heads.shape.count
+    while learner.step < training.steps:
+        set_rates(learner, training)
+        rng = random.Random(training.seed * 1_000_003 + learner.step)
+        chosen = torch.tensor([rng.randrange(len(examples)) for _ in range(training.batch)])
+        hidden = examples.hidden[chosen].float().to(device)
+        scores = heads(hidden, examples.tokens[chosen, :count].to(device))
+        loss = heads_loss(scores, places[chosen, :count].to(device))
+        if loss.requires_grad:
+            loss.backward()
+        learner.optimizer.step()
+        learner.optimizer.zero_grad(set_to_none=True)
+        learner.step += 1
+        yield learner.step, loss.item()
+    heads.eval()
+
+
+@torch.inference_mode()
+def right_ranks(heads: MedusaHeads, examples: Examples, vocab_size: int) -> torch.Tensor:
+    """At which rank each head had the right token: `[n, K]`, 0 for its best guess.
+
+    RANKS stands for a rank beyond, or a token that no head can guess. Heads are told the true
+    tokens before.
+    """
+    device, count = heads.vocab.device, heads.shape.count
+    places = places_in(heads.vocab.cpu(), examples.labels[:, :count], vocab_size)
+    ranks = []
+    for i in range(0, len(examples), 2048):
+        part = slice(i, i + 2048)
+        tokens = examples.tokens[part, :count].to(device)
+        scores = heads(examples.hidden[part].float().to(device), tokens).cpu()
+        best = scores.topk(min(RANKS, scores.shape[-1]), dim=-1).indices
+        found = best == places[part, :, None]
+        rank = found.int().argmax(dim=-1)
+        ranks.append(torch.where(found.any(dim=-1), rank, RANKS))
+    return torch.cat(ranks)
+
+
+def top_accuracy(ranks: torch.Tensor, most: int = 5) -> list[list[float]]:
+    """For each head how often the right token is among its best 1, 2, … `most` guesses."""
+    return [[float((row < n).float().mean()) for n in range(1, most + 1)] for row in ranks.T]
+
+
+def rank_accuracy(ranks: torch.Tensor) -> list[list[float]]:
+    """For each head how often the right token is exactly its guess of rank 0, 1, …"""
+    return [[float((row == rank).float().mean()) for rank in range(RANKS)] for row in ranks.T]
+
+
+class Joint:
+    """How often all ranks on the way to a node are right at once, counted on examples.
+
+    What the product of the heads' accuracies only estimates: if the first guess is right the
+    place is an easy one, and the second is right more often, too.
+    """
+
+    def __init__(self, ranks: torch.Tensor) -> None:
+        self.size, self.counts = len(ranks), {}
+        for row in ranks.tolist():
+            for depth in range(1, len(row) + 1):
+                node = tuple(row[:depth])
+                self.counts[node] = self.counts.get(node, 0) + 1
+
+    def __call__(self, node: Node) -> float:
+        return self.counts.get(node, 0) / max(1, self.size)
+
+
+def self_distilled(
+    lm: LM,
+    tokens: int,
+    count: int,
+    generator: torch.Generator,
+    temperature: float = 0.0,
+    on_batch: Callable[[int], None] | None = None,
+    lengths: tuple[int, int, int] = (64, 16, 48),
+) -> Examples:
+    """Examples from about `tokens` tokens that the model wrote after its own openings.
+
+    lengths: (texts at once, tokens of an opening, new tokens). on_batch is told the tokens so far.
+    """
+    check_int("tokens", tokens, 1)
+    texts, opening, new = lengths
+    parts, written = [], 0
+    while written < tokens:
+        prompts = openings(lm, texts, opening, generator)
+        parts.append(examples_of(write_texts(lm, prompts, new, temperature, generator), count))
+        written += texts * new
+        if on_batch is not None:
+            on_batch(written)
+    return joined(parts)

@@ -1,0 +1,65 @@
+"""Attention masks: which token may attend to which, in a pass over a branch or a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+
+import torch
+
+from medusa_lib.beyond.trees import Parents, path_to, tree_depths
+
+FEW_ROWS = 64  # larger masks are not kept for the next pass
+
+
+def attends(parents: Parents, before: int = 1) -> torch.Tensor:
+    """Who may look at whom: bool `[before + n, before + n]`, True for yes.
+
+    The first `before` rows are tokens of the text, each of which looks at itself and those
+    before it. A drafted token looks at all of them, at its ancestors and at itself.
+    """
+    looks = torch.ones(before, before).tril().bool()
+    looks = torch.nn.functional.pad(looks, (0, len(parents), 0, len(parents)))
+    looks[before:, :before] = True
+    for token in range(len(parents)):
+        looks[before + token, [before + ancestor for ancestor in path_to(parents, token)]] = True
+    return looks
+
+
+def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
+    """Keep what `make(parents, before, …)` made of a few rows for the next pass."""
+
+    def outside(*given: object, **named: object) -> tuple:
+        with torch.inference_mode(False):  # what is kept may be used in training, too
+            return make(*given, **named)
+
+    remembered = lru_cache(maxsize=256)(outside)
+
+    @wraps(make)
+    def made(parents: Parents, before: int, *more: object, **named: object) -> tuple:
+        small = before + len(parents) <= FEW_ROWS
+        return (remembered if small else outside)(parents, before, *more, **named)
+
+    return made
+
+
+@remember_small
+def mask_and_offsets(
+    parents: Parents, before: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is the same in every pass over a tree: (mask, offsets).
+
+    mask `[before + n, before + n]` is added to the scores: 0 for a token that may be looked at,
+    the lowest number for one that may not. offsets `[before + n]`: positions from the first.
+    Both are shared by all passes of that shape: do not write into them.
+    """
+    looks = attends(parents, before).to(device)
+    mask = torch.zeros(looks.shape, dtype=dtype, device=device)
+    mask.masked_fill_(~looks, torch.finfo(dtype).min)
+    offsets = [*range(before), *(before - 1 + depth for depth in tree_depths(parents))]
+    return mask, torch.tensor(offsets, device=device)
+
+
+def with_cache(mask: torch.Tensor, seen: int) -> torch.Tensor:
+    """The mask of a pass `[count, count]` → `[1, 1, count, seen + count]`: all see the cache."""
+    return torch.cat([mask.new_zeros(len(mask), seen), mask], dim=1)[None, None]

@@ -1,0 +1,79 @@
+"""Every drafter of the course by its name, each as it is best set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from medusa_lib.beyond.branches import BranchesDrafter
+from medusa_lib.beyond.drafters import (
+    Drafter,
+    FirstOf,
+    ModelDrafter,
+    NgramDrafter,
+    careful_ngram,
+    check_drafter,
+    draft_model,
+)
+from medusa_lib.beyond.growing_trees import GrowingDrafter
+from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.medusa_heads import HeadsDrafter, chain_of
+from medusa_lib.steps.device import make_generator
+from medusa_lib.steps.model import LM
+
+
+def ngram_or_heads(lm: LM) -> FirstOf:
+    """Where the last five tokens stood before, what followed them; else a tree of heads.
+
+    Raises HeadsError if no shipped heads fit `lm`.
+    """
+    ngram = NgramDrafter(longest=5, shortest=5)
+    ngram.span = 10  # so long a match is trusted further than a short one
+    return FirstOf(ngram, tree_drafter(lm))
+
+
+DRAFTERS: dict[str, Callable[..., Drafter]] = {
+    "self": ModelDrafter,
+    "ngram": lambda lm, temperature, top_p, generator: careful_ngram(),
+    "draft_model": draft_model,
+    "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
+    "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
+    "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
+    "heads_ngram": lambda lm, temperature, top_p, generator: ngram_or_heads(lm),
+}
+
+
+def make_drafter(
+    drafter: str | Drafter | None,
+    lm: LM,
+    temperature: float = 0.0,
+    top_p: float | None = 1.0,
+    generator: torch.Generator | None = None,
+) -> Drafter | None:
+    """The drafter of that name for `lm`; a drafter or None as it is. generator None: unseeded.
+
+    Raises ValueError for an unknown name, an object that cannot propose, or a model that the
+    drafter does not fit.
+    """
+    if drafter is None:
+        return None
+    if isinstance(drafter, str) and drafter in DRAFTERS:
+        made = DRAFTERS[drafter](lm, temperature, top_p, generator or make_generator(None))
+    else:
+        known = ", ".join(repr(name) for name in DRAFTERS)
+        made = check_drafter(drafter, f"{known}, None or have propose()")
+    if hasattr(made, "check_fits"):
+        made.check_fits(lm)
+    return made
+
+
+def chain_drafter(lm: LM) -> HeadsDrafter:
+    """The shipped heads' best guesses, one after the other. Raises HeadsError if none fit."""
+    heads, _ = shipped_heads(lm)
+    return HeadsDrafter(heads, chain_of(heads.shape.count))
+
+
+def tree_drafter(lm: LM) -> GrowingDrafter:
+    """The shipped heads with a tree that grows as it goes. Raises HeadsError if none fit `lm`."""
+    return GrowingDrafter(shipped_heads(lm)[0])

@@ -1,0 +1,195 @@
+"""The cure, part one: verify a whole branch in one pass over a KV cache.
+
+Three changes to STEP6. A cache keeps what the model computed for the tokens so far. One pass
+checks all positions of a branch. And when the whole branch is accepted, that same pass has
+already computed one token more, the bonus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from medusa_lib.beyond.masks import mask_and_offsets, with_cache
+from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
+from medusa_lib.beyond.trees import Parents
+from medusa_lib.engine.cache import growing_cache, is_growing
+from medusa_lib.engine.twin import quick
+from medusa_lib.steps.model import LM
+
+FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
+MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
+
+
+@dataclass
+class State:
+    """A sequence being written: its ids, and the cache of those the model has already seen.
+
+    hidden: what the latest pass had just before the output layer, `[len(branch) + 1, width]`,
+    for drafters that draft from it; None for models of other families than GPT-2's and Llama's.
+    """
+
+    lm: LM
+    ids: list[int]
+    cache: DynamicCache
+    hidden: torch.Tensor | None = None
+
+    @classmethod
+    def start(cls, lm: LM, ids: Sequence[int]) -> State:
+        """Nothing seen yet."""
+        return cls(lm, list(ids), growing_cache(lm.model.config))
+
+    @property
+    def seen(self) -> int:
+        """How many tokens the cache holds."""
+        return self.cache.get_seq_length()
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a drafter proposes: tokens, and what they cost.
+
+    probs: for each token the distribution `[V]` it was drawn from, on the CPU; None if the
+    drafter did not draw by chance. passes: forward passes spent, of whichever model drafts.
+    parents: for a tree, each token's parent, see tree_attention; None: one after the other.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    probs: list[torch.Tensor] | None = None
+    passes: int = 0
+    parents: Parents | None = None
+
+
+def check_is_branch(branch: object) -> Branch:
+    """Raises ValueError for a drafter's proposal that is no Branch."""
+    if not isinstance(branch, Branch):
+        raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
+    return branch
+
+
+@torch.inference_mode()
+def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None) -> torch.Tensor:
+    """One forward pass over all unseen ids and the branch → logits `[len(branch) + 1, V]`.
+
+    Row i is what the model says after the ids and the first i branch tokens; the last row is
+    the bonus. With `parents` the branch is a tree, and row i + 1 is what the model says after
+    its token i and that token's ancestors. The cache grows by everything fed.
+    """
+    seen, device = state.seen, state.lm.device
+    fed = [*state.ids[seen:], *branch]
+    if parents is None:
+        mask = causal_mask(state, len(fed))
+        positions = torch.arange(seen, seen + len(fed), device=device)
+    else:
+        check_tree_fits(state)
+        before = len(fed) - len(branch)
+        mask, offsets = mask_and_offsets(parents, before, mask_type(state), device)
+        mask, positions = with_cache(mask, seen), offsets + seen
+    logits, state.hidden = run_model(
+        quick(state.lm),
+        len(branch) + 1,
+        input_ids=torch.tensor([fed], device=device),
+        position_ids=positions[None],
+        attention_mask=mask,
+        past_key_values=state.cache,
+        use_cache=True,
+    )
+    return logits.float()
+
+
+def run_model(
+    model: PreTrainedModel, rows: int, **fed: object
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The last `rows` rows of a pass → (logits `[rows, V]`, hidden numbers `[rows, width]`)."""
+    if model.config.model_type not in FAMILIES:
+        return model(**fed, logits_to_keep=rows).logits[0], None
+    hidden = model.base_model(**fed).last_hidden_state[0, -rows:]
+    return model.lm_head(hidden), hidden
+
+
+def turning_point(lm: LM) -> int | None:
+    """The length beyond which a model sees every position differently; None: there is none.
+
+    So does "longrope" (Ding et al. 2024, LongRoPE): what a cache keeps of a shorter text is then
+    worth nothing.
+    """
+    rope = getattr(lm.model.config, "rope_parameters", None) or {}
+    return rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else None
+
+
+def causal_mask(state: State, count: int) -> torch.Tensor | None:
+    """What `count` new tokens may look at: `[1, 1, count, seen + count]`, added to the scores.
+
+    0 for the cache, the token itself and those before it; the lowest number there is for those
+    after it. None where the model makes the same mask itself: one token, an empty cache, or
+    attention of a special kind. Making it here is faster, once a pass and not by rules.
+    """
+    seen = state.seen
+    if count == 1 or seen == 0 or not takes_masks(state):
+        return None
+    return with_cache(mask_and_offsets((), count, mask_type(state), state.lm.device)[0], seen)
+
+
+def mask_type(state: State) -> torch.dtype:
+    """The type of numbers that the model computes with."""
+    weight = state.lm.model.lm_head.weight  # asking the model as a whole takes long
+    return weight.dtype if isinstance(weight, torch.Tensor) else state.lm.model.dtype
+
+
+def takes_masks(state: State) -> bool:
+    """True if the model is known to add a mask of numbers to its attention's scores."""
+    config = state.lm.model.config
+    known = config.model_type in FAMILIES and config._attn_implementation in MASKED
+    return known and is_growing(state.cache)
+
+
+def check_tree_fits(state: State) -> None:
+    """Raises ValueError for a model whose attention cannot be given a tree's mask."""
+    if not takes_masks(state):
+        config = state.lm.model.config
+        raise ValueError(
+            f"lm must be a model of {' or '.join(FAMILIES)} with {' or '.join(MASKED)} attention "
+            f"to verify a tree, got {config.model_type} with {config._attn_implementation}"
+        )
+
+
+def roll_back(state: State, length: int) -> None:
+    """Cut the cache to its first `length` tokens, forgetting what was rejected."""
+    if state.seen:  # crop(-n) removes n; crop(0) keeps all, and trims a sliding window
+        state.cache.crop(-max(0, state.seen - length))
+
+
+def verify_greedily(choices: Sequence[int], branch: Sequence[int]) -> tuple[int, int]:
+    """Greedy's choices, up to the first that disagrees at least → (accepted, next token).
+
+    The longest prefix of the branch that greedy agrees with; then greedy's own token: the
+    correction, or the bonus if the whole branch was accepted.
+    """
+    accepted = 0
+    while accepted < len(branch) and branch[accepted] == choices[accepted]:
+        accepted += 1
+    return accepted, choices[accepted]
+
+
+def greedy_choices(
+    state: State, branch: Sequence[int], logits: torch.Tensor, tie_bound: float
+) -> tuple[list[int], int]:
+    """Logits `[len(branch) + 1, V]` → (greedy's choices, passes spent on near ties).
+
+    Passes over one token, many tokens or a cache differ in the last bits, so where the two
+    best logits lie closer than `tie_bound`, the choice could flip. There greedy's own pass
+    decides: the whole text, no cache, the plain model. The last choice is the first that the
+    branch disagrees with, or the bonus; the rows after a disagreement are not looked at.
+    """
+    choices, passes = [], 0
+    for i, row in enumerate(as_rows(logits)):
+        choice, near = best_and_near(row, tie_bound)
+        if near:
+            choice, passes = settle(state.lm, [*state.ids, *branch[:i]]), passes + 1
+        choices.append(choice)
+        if i < len(branch) and branch[i] != choice:
+            break
+    return choices, passes

@@ -1,0 +1,60 @@
+"""Settle a drafter's bets on a text that is already written, without the model that wrote it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from medusa_lib.base.checks import check_int
+from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.beyond.drafters import Drafter, check_needs_no_pass, common_prefix
+from medusa_lib.beyond.one_pass import Branch, State
+from medusa_lib.beyond.speculative import record_pass
+from medusa_lib.steps.loops import up_to_eos
+from medusa_lib.steps.model import LM
+
+
+def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRecord]:
+    """The loops in which `drafter` would have written greedy's `run`: those of `speculate`.
+
+    At temperature 0 the text is greedy's whatever is drafted, so it can be looked up. For
+    drafters that need nothing of the model's own passes. Raises ValueError for one of trees.
+    """
+    check_int("span", span, 1), check_needs_no_pass(drafter)
+    state, loops = State.start(lm, run.prompt_ids), []
+    rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
+    while rest:
+        began = time.perf_counter()
+        room = span if rest[-1] == lm.eos_id else len(rest) - 1
+        branch = drafter.propose(state, min(span, room)) if room else Branch()
+        if branch.parents is not None:
+            raise ValueError("drafter must be one of single branches to be replayed, got a tree")
+        tokens = up_to_eos(branch.tokens[:room], lm.eos_id)
+        branch = Branch(tokens, passes=branch.passes)
+        accepted = common_prefix(tokens, rest)
+        new = rest[: accepted + 1]
+        state.ids += new
+        loops.append(record_pass(len(loops), branch, range(accepted), new, lm.eos_id, 1, began))
+        rest = rest[accepted + 1 :]
+    return loops
+
+
+class Replays:
+    """Known texts of several kinds, written again by several drafters; each replay is kept."""
+
+    def __init__(
+        self,
+        lm: LM,
+        texts: Mapping[str, Sequence[Generation]],
+        drafters: Mapping[str, Drafter],
+    ) -> None:
+        self.lm, self.texts, self.drafters = lm, texts, drafters
+        self.known: dict[tuple[str, int, str], list[LoopRecord]] = {}
+
+    def loops(self, name: str, span: int, kind: str) -> list[LoopRecord]:
+        """All loops in which the drafter of that name writes all texts of a kind."""
+        key = (name, span, kind)
+        if key not in self.known:
+            drafter, runs = self.drafters[name], self.texts[kind]
+            self.known[key] = [r for run in runs for r in replay(self.lm, run, drafter, span)]
+        return self.known[key]

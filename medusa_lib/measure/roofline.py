@@ -1,0 +1,123 @@
+"""The least that a pass could take on a machine: reading the weights, doing the arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from medusa_lib.base.checks import check_int
+from medusa_lib.engine.products import fits_half, products
+from medusa_lib.steps.model import LM, make_lm
+
+
+def weight_bytes(lm: LM) -> int:
+    """Bytes of the weights that one pass must read: all of them, once, in as few as hold them.
+
+    Two for each number of a weight that half precision holds exactly. lean reads it so where
+    a product for that is at hand and the fastest; elsewhere it reads four.
+    """
+    sizes = ((p.numel(), 2 if fits_half(p) else p.element_size()) for p in lm.model.parameters())
+    return sum(numbers * size for numbers, size in sizes)
+
+
+def pass_operations(lm: LM, count: int) -> int:
+    """Floating-point operations of a pass over `count` tokens: two per weight of a product.
+
+    Embedding tables are looked up, not multiplied, unless they are also the output layer.
+    Attention over the cache is left out: at these lengths it is a small part.
+    """
+    check_int("count", count, 1)
+    head = lm.model.get_output_embeddings().weight
+    tables = sum(
+        module.weight.numel()
+        for module in lm.model.modules()
+        if type(module).__name__ == "Embedding" and module.weight is not head
+    )
+    return 2 * count * (sum(p.numel() for p in lm.model.parameters()) - tables)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine can do at best: bytes read from memory and operations done, per second."""
+
+    bytes_per_second: float
+    operations_per_second: float
+
+
+def measure_machine(numbers: int = 2**26, width: int = 1024, repeats: int = 5) -> Machine:
+    """Roughly what this processor can do: the best of a few timings in float32.
+
+    Reading: a matrix of that many numbers, too many for the processor's own cache, is added up
+    or multiplied with a vector, so that each is read once; the faster of the two counts.
+    Arithmetic: two square matrices of that width, by the fastest product that `lean` knows.
+    """
+    for name, value in {"numbers": numbers, "width": width, "repeats": repeats}.items():
+        check_int(name, value, 1)
+    matrix, vector = torch.rand(max(1, numbers // width), width), torch.rand(width)
+    square = torch.rand(width, width)
+    reading = min(_fastest(matrix.sum, repeats), _fastest(lambda: matrix @ vector, repeats))
+    ways = products(square, None).values()
+    working = min(_fastest(partial(product, square), repeats) for product in ways)
+    return Machine(4 * matrix.numel() / reading, 2 * width**3 / working)
+
+
+def _fastest(work: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def roofline(lm: LM, machine: Machine, count: int) -> tuple[float, float]:
+    """Seconds that a pass over `count` tokens needs at least: (to read the weights, to compute).
+
+    Both go on at once, so the longer of the two is the bound. Williams et al. 2009.
+    """
+    reading = weight_bytes(lm) / machine.bytes_per_second
+    return reading, pass_operations(lm, count) / machine.operations_per_second
+
+
+def free_positions(lm: LM, machine: Machine) -> float:
+    """How many positions' arithmetic takes no longer than reading the weights once."""
+    reading, one = roofline(lm, machine, 1)
+    return reading / one
+
+
+def roofline_report(
+    name: str, lm: LM, machine: Machine, measured: Mapping[int, float], count: int = 8
+) -> str:
+    """A model's measured passes beside its roofline, in four lines of words.
+
+    measured: seconds of a pass over each number of positions, 1 and `count` among them, as
+    `pass_seconds` gives them.
+    """
+    bounds = {positions: roofline(lm, machine, positions) for positions in (1, count)}
+    share = bounds[1][0] / measured[1]
+    main = "reading weights" if share > 0.5 else "something else"
+    growth, allowed = measured[count] / measured[1], max(bounds[count]) / max(bounds[1])
+    nearly = max(positions for positions in measured if measured[positions] < 1.5 * measured[1])
+    return (
+        f"{name}, 1 position: reading all weights from memory makes {share:.0%} of the pass, "
+        f"so the larger part is {main}\n"
+        f"  {count} positions: {growth:.2f} times the cost of 1, where the roofline alone allows "
+        f"{allowed:.2f}\n"
+        f"  by the roofline alone {free_positions(lm, machine):.0f} positions are free\n"
+        f"  measured, nearly free (below 1.5 times) up to {nearly} positions"
+    )
+
+
+def gpt2_small(lm: LM) -> LM:
+    """A model of GPT-2 small's size with random weights and `lm`'s tokenizer.
+
+    What a pass costs does not depend on what the model has learned, but on the bytes of its
+    weights: like the shipped models it has numbers that half precision holds.
+    """
+    model = GPT2LMHeadModel(GPT2Config()).half().float()
+    return make_lm(lm.tokenizer, model, "gpt2-small, random weights")

@@ -1,0 +1,219 @@
+"""STEP1: tokenizer and model, from the shipped folder, any other folder, or the hub."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from huggingface_hub import constants, get_session, is_offline_mode
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from medusa_lib.base.checks import check_text
+from medusa_lib.base.config import (
+    MODEL_VARIABLE,
+    SHIPPED_MODEL,
+    SHIPPED_MODELS,
+    default_model_id,
+    shipped_folder,
+)
+from medusa_lib.steps.device import check_device
+
+EOS_TEXT = "<|endoftext|>"
+
+
+class ModelLoadError(RuntimeError):
+    """A model or tokenizer could not be loaded; the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class LM:
+    """A language model ready to use: what every later step takes as its first argument.
+
+    context_length: the most tokens, prompt included, that a sequence may have. kept: what later
+    lessons make of the model and want to find again; a copy starts with nothing.
+    """
+
+    model_id: str
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    device: torch.device
+    eos_id: int
+    context_length: int
+    kept: dict[str, object] = field(init=False, compare=False, repr=False, default_factory=dict)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids the model knows: 0 to vocab_size - 1."""
+        return self.model.get_input_embeddings().num_embeddings
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy or a file of it holds: the fields; what was kept is made anew."""
+        return {**self.__dict__, "kept": {}}
+
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"
+
+
+def check_lm(lm: object) -> LM:
+    """`lm` as an LM. Raises ValueError for anything else, such as a model's name."""
+    if not isinstance(lm, LM):
+        raise ValueError(f"lm must be an LM, as load_lm() returns it, got {type(lm).__name__}")
+    return lm
+
+
+def model_source(model_id: str) -> str:
+    """What `from_pretrained` is given: a shipped model's folder for its name, else the id.
+
+    Raises ValueError if model_id is no str or empty.
+    """
+    if not check_text("model_id", model_id).strip():
+        raise ValueError(f"model_id must have a visible character, got {model_id!r}")
+    if model_id in SHIPPED_MODELS:
+        return str(shipped_folder(model_id))
+    return model_id
+
+
+def hub_reachable(seconds: float = 3.0) -> bool:
+    """True if the model hub answers one short request.
+
+    Asked first because the hub's own client retries for about a minute before it gives up.
+    """
+    if is_offline_mode():
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=seconds)
+    except Exception:  # whatever the reason, there is no hub to load from
+        return False
+    return True
+
+
+def cache_only(model_id: str) -> bool:
+    """True if `model_id` is no folder and no hub answers: its files can only come from cache."""
+    return not os.path.isdir(model_source(model_id)) and not hub_reachable()
+
+
+@contextlib.contextmanager
+def _clear_errors(model_id: str, what: str, offline: bool) -> Iterator[None]:
+    """Turn a loader's pages of traceback into one line that says how to go on."""
+    try:
+        yield
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        if offline:
+            reason = "it is no local folder, and the hub cannot be reached"
+        raise ModelLoadError(
+            f"{what} of model_id {model_id!r} could not be loaded: {reason[:200].rstrip('.! ')}. "
+            f"To go on offline, use the shipped model (MODEL_ID={SHIPPED_MODEL!r}, "
+            f"--model {SHIPPED_MODEL}, or unset {MODEL_VARIABLE}) or the path of a model's folder."
+        ) from None
+
+
+def load_tokenizer(model_id: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of `model_id`, sure to have an EOS token and a PAD token.
+
+    A missing EOS becomes a real new token; a missing PAD reuses EOS. Raises ModelLoadError.
+    """
+    offline = cache_only(model_id)
+    with _clear_errors(model_id, "tokenizer", offline):
+        tokenizer = AutoTokenizer.from_pretrained(model_source(model_id), local_files_only=offline)
+        # transformers makes an empty tokenizer where the files are missing, without a word.
+        if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+            raise ValueError("it has no vocabulary, its files are missing")
+    return ensure_eos(tokenizer)
+
+
+def ensure_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer itself: a missing EOS becomes a real new token, a missing PAD reuses EOS."""
+    if tokenizer.eos_token_id is None:
+        tokenizer.add_special_tokens({"eos_token": EOS_TEXT})
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(model_id: str, device: torch.device | str) -> PreTrainedModel:
+    """The model of `model_id` on `device`: float32, eval mode, `use_cache` on.
+
+    Raises ModelLoadError for files that are missing, truncated or lack weights.
+    """
+    device, offline = check_device(device), cache_only(model_id)
+    with _clear_errors(model_id, "weights", offline), _quiet_loading():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            model_source(model_id),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are listed, not raised without a name
+            local_files_only=offline,
+        )
+        # transformers fills missing weights with random numbers and only warns.
+        broken = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+        if broken:
+            raise ValueError(f"{len(broken)} missing or misshapen, the first is {broken[0]}")
+    model.config.use_cache = True
+    return model.to(device).eval()
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """No progress bars and no report tables while weights load; errors still raise."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grow the model's embeddings, in place, if the tokenizer has gained tokens.
+
+    New rows start near the mean of the old; a fixed seed makes them the same at each loading.
+    """
+    if len(tokenizer) <= model.get_input_embeddings().num_embeddings:
+        return
+    with torch.random.fork_rng(devices=[]), _quiet_loading():
+        torch.manual_seed(0)
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def make_lm(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, model_id: str = "custom"
+) -> LM:
+    """An LM from a tokenizer and a model that are already in memory, both changed in place.
+
+    The tokenizer gets an EOS token if it has none, the model is put in eval mode.
+    """
+    fit_embeddings(model.eval(), ensure_eos(tokenizer))
+    context = getattr(model.config, "max_position_embeddings", None)
+    return LM(
+        model_id=model_id,
+        tokenizer=tokenizer,
+        model=model,
+        device=model.device,
+        eos_id=tokenizer.eos_token_id,
+        context_length=int(context or tokenizer.model_max_length),
+    )
+
+
+def load_lm(model_id: str | None = None, device: torch.device | str | None = None) -> LM:
+    """Tokenizer and model as one LM. None: the model MEDUSA_MODEL names, else the shipped one.
+
+    device: None picks the best at hand. Raises ModelLoadError, or ValueError for a bad device.
+    """
+    model_id = default_model_id() if model_id is None else model_id
+    chosen = check_device(device)
+    tokenizer = load_tokenizer(model_id)
+    return make_lm(tokenizer, load_model(model_id, chosen), model_id)

@@ -1,0 +1,131 @@
+"""STEP6's room: a run's figures, tokens against passes, the heat map, and the panel."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Mapping, Sequence
+
+import ipywidgets as w
+import numpy as np
+from matplotlib.axes import Axes
+
+from medusa_lib.base.metrics import acceptance_rate, mean_accepted_length
+from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.demo import PROMPT
+from medusa_lib.steps.loops import medusa_tiny
+from medusa_lib.steps.model import LM
+from medusa_lib.teaching.prefix_accept import plot_acceptance
+from medusa_lib.teaching.shared.controls import cancel_button, progress_bar
+from medusa_lib.teaching.shared.panel import KnobsPanel, RunsAgain
+from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, two_digits
+from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
+
+
+def loops_words(loops: Sequence[LoopRecord]) -> str:
+    """The figures of a draft-and-verify run in one line."""
+
+    def figure(value: float) -> str:
+        return "none" if math.isnan(value) else f"{value:.2f}"
+
+    return (
+        f"α = {figure(acceptance_rate(loops))}, τ = {figure(mean_accepted_length(loops))}; "
+        f"{sum(len(r.emitted) for r in loops)} tokens took "
+        f"{sum(r.verify_passes for r in loops)} verify passes and "
+        f"{sum(r.draft_passes for r in loops)} draft passes"
+    )
+
+
+def plot_tokens_against_passes(runs: Mapping[str, Generation], ax: Axes | None = None) -> Axes:
+    """Tokens written so far against forward passes spent so far, one line per run."""
+    ax = axes_for(ax, (6.4, 3.4))
+    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
+    for (name, run), (colour, marker) in zip(runs.items(), looks, strict=False):
+        passes = np.cumsum([0] + [r.draft_passes + r.verify_passes for r in run.loops])
+        tokens = np.cumsum([0] + [len(r.emitted) for r in run.loops])
+        ax.plot(passes, tokens, color=colour, marker=marker, markersize=3, label=name)
+    ax.set(xlabel="model passes spent (draft + verify)", ylabel="tokens written")
+    ax.legend(frameon=False)
+    return open_frame(ax)
+
+
+def plot_heatmap(
+    values: Sequence[Sequence[float]],
+    temperatures: Sequence[float],
+    spans: Sequence[int],
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean accepted length τ over temperature (rows) × span (columns), each cell labelled."""
+    ax = axes_for(ax, (5.6, 3.4))
+    grid = np.asarray(values, dtype=float)
+    image = ax.imshow(grid, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(grid):
+        dark = value < (np.nanmin(grid) + np.nanmax(grid)) / 2
+        colour = "white" if dark else "black"
+        ax.text(column, row, two_digits(value), ha="center", va="center", color=colour)
+    ax.set_xticks(range(len(spans)), spans)
+    ax.set_yticks(range(len(temperatures)), temperatures)
+    ax.set(xlabel="span (tokens drafted per loop)", ylabel="drafter's temperature")
+    ax.figure.colorbar(image, ax=ax, label="τ = tokens emitted ÷ loops")
+    return ax
+
+
+class LoopsPanel(RunsAgain, KnobsPanel):
+    """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
+
+    def __init__(
+        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, seed: int = 7
+    ) -> None:
+        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
+        self.result: Generation | None = None
+        self.progress = progress_bar("tokens", max_new_tokens)
+        self.cancel = cancel_button()
+        row = w.HBox([self.progress, self.cancel])
+        super().__init__(lm, prompt, seed, row, height="330px")
+        self.cancel.on_click(lambda _button: self.worker.cancel())
+        self.run(threading.Event())
+        self.says = (
+            "Panel: sliders for temperature, top-p and span over per-loop acceptance. "
+            + self.words(self.result)
+        )
+
+    def new_picture(self, stop: threading.Event) -> str:
+        """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
+        span, temperature, top_p = self.knobs
+
+        def on_loop(record: LoopRecord) -> bool:
+            self.progress.value += len(record.emitted)
+            return not stop.is_set()
+
+        result = medusa_tiny(
+            self.lm,
+            self.prompt,
+            self.max_new_tokens,
+            span=span,
+            temperature=temperature,
+            top_p=top_p,
+            seed=self.seed,
+            on_loop=on_loop,
+        )
+        if result.stop_reason == "cancelled":
+            said = f"cancelled after {len(result.new_ids)} tokens; move a slider to run again"
+            raise StoppedError("" if self.worker.overtaken(stop) else said)
+        self.result = result
+        return self.picture()
+
+    def words(self, run: Generation) -> str:
+        """The run's figures in one line."""
+        return (
+            f"α = {acceptance_rate(run.loops):.2f}, τ = {mean_accepted_length(run.loops):.2f}; "
+            f"{len(run.new_ids)} tokens took {run.model_passes} model passes "
+            f"({run.draft_passes} draft + {run.verify_passes} verify), greedy takes "
+            f"{len(run.new_ids) + (run.stop_reason == 'eos')}"
+        )
+
+    def picture(self) -> str:
+        """HTML: per-loop acceptance of the newest finished run, then its figures."""
+        run = self.result
+        words = self.words(run)
+        plot = self.figure(lambda ax: plot_acceptance(run.loops, ax), (8, 3), words)
+        return f'{plot}<p class="says">{words}</p>'

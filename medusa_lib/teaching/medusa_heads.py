@@ -1,0 +1,301 @@
+"""BEYOND4's room: heads that learn while you watch, scored on texts that they did not see.
+
+The whole recipe, with books and checkpoints, is training/train_heads.py.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets as w
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from medusa_lib.base.checks import check_int
+from medusa_lib.beyond.heads_files import heads_folder
+from medusa_lib.beyond.heads_training import (
+    Examples,
+    Learner,
+    Texts,
+    Training,
+    examples_of,
+    joined,
+    make_heads,
+    right_ranks,
+    self_distilled,
+    top_accuracy,
+    train_steps,
+)
+from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, model_parts
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.steps.device import make_generator
+from medusa_lib.steps.model import LM
+from medusa_lib.teaching.shared.controls import LABEL_STYLE, NARROW, cancel_button, progress_bar
+from medusa_lib.teaching.shared.panel import Panel, RunsAgain
+from medusa_lib.teaching.shared.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SERIES_LOOKS,
+    axes_for,
+    open_frame,
+)
+from medusa_lib.teaching.shared.worker import StoppedError, Worker
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Examples to learn from, and examples of other texts to be scored on."""
+
+    train: Examples
+    held_out: Examples
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How often each head's best guess is right, in [0, 1], after so many steps of training."""
+
+    step: int
+    right: tuple[float, ...]
+
+
+def write_sets(
+    lm: LM,
+    tokens: int,
+    count: int = 4,
+    seed: int = 7,
+    on_batch: Callable[[int], None] | None = None,
+    lengths: tuple[int, int, int] = (64, 16, 48),
+) -> Sets:
+    """Two sets of texts that the model writes greedily, about `tokens` and a quarter of that.
+
+    count: heads to be taught. lengths: see heads_training.self_distilled, as is on_batch.
+    """
+    check_int("tokens", tokens, 1)
+    more = {"on_batch": on_batch, "lengths": lengths}
+    train, held_out = (
+        self_distilled(lm, size, count, make_generator(seed + i), **more)
+        for i, size in enumerate((tokens, max(1, tokens // 4)))
+    )
+    return Sets(train, held_out)
+
+
+def start(lm: LM, sets: Sets, kind: str, training: Training) -> Learner:
+    """Untrained heads of one kind, as many as the sets can teach."""
+    count, width = sets.train.labels.shape[1], sets.train.hidden.shape[1]
+    return make_heads(lm, HeadsShape(kind, count, width), sets.train, training)
+
+
+def score(heads: MedusaHeads, examples: Examples, vocab_size: int, step: int = 0) -> Scores:
+    """How often each head's best guess is right on these examples."""
+    ranks = right_ranks(heads, examples, vocab_size)
+    return Scores(step, tuple(row[0] for row in top_accuracy(ranks, 1)))
+
+
+def learn(
+    lm: LM,
+    learner: Learner,
+    sets: Sets,
+    training: Training,
+    every: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[Scores]:
+    """Train to the last step; yields the scores on held-out texts before, on the way and after.
+
+    On the way: after every so many steps. on_step is told each step and may raise to end it.
+    """
+    check_int("every", every, 1)
+    yield score(learner.heads, sets.held_out, lm.vocab_size, learner.step)
+    for step, _ in train_steps(learner, sets.train, training, lm.vocab_size):
+        if on_step is not None:
+            on_step(step)
+        if step % every == 0 or step == training.steps:
+            yield score(learner.heads, sets.held_out, lm.vocab_size, step)
+
+
+@torch.no_grad()
+def greedy_examples(lm: LM, prompts: Sequence[str], new_tokens: int, count: int) -> Examples:
+    """Examples from what the model writes greedily after each prompt, one text at a time."""
+    parts, output = [], lm.model.get_output_embeddings()
+    for prompt in prompts:
+        run = speculate(lm, prompt, None, new_tokens)
+        ids = torch.tensor([[*run.prompt_ids, *run.new_ids]])
+        hidden = lm.model.base_model(input_ids=ids.to(lm.device), use_cache=False)[0]
+        choices = output(hidden).argmax(dim=-1).cpu()
+        parts.append(examples_of(Texts(ids, hidden.cpu(), choices, len(run.prompt_ids)), count))
+    return joined(parts)
+
+
+def shipped_figures(lm: LM) -> dict:
+    """What was measured on the shipped heads of `lm` when they were made: its `figures.json`."""
+    return json.loads((heads_folder(lm) / "figures.json").read_text(encoding="utf-8"))
+
+
+def plot_learning(points: Sequence[Scores], title: str = "", ax: Axes | None = None) -> Axes:
+    """How often each head's best guess is right, against the steps of training so far."""
+    ax = axes_for(ax, (6.4, 3.2))
+    steps = [point.step for point in points]
+    heads = zip(*(point.right for point in points), strict=True)
+    for head, (right, look) in enumerate(zip(heads, SERIES_LOOKS * 9, strict=False), start=1):
+        colour, marker, line = look
+        more = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+        ax.plot(steps, right, label=f"head {head}", gid=f"head-{head}", **more)
+    ax.set(xlabel="steps of training", ylabel="right ÷ asked, held-out texts", title=title)
+    most = max([1, *steps])
+    ax.set(ylim=(-0.02, 1), xlim=(-0.02 * most, 1.02 * most))  # room for the marks at the edges
+    if points:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    return open_frame(ax)
+
+
+def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
+    """Bars side by side: how often each head's best guess is right, for several sets of heads.
+
+    rows: name → a number in [0, 1] for head 1, 2, …; they need not be of the same length.
+    """
+    ax = axes_for(ax, (8, 3))
+    looks = itertools.cycle(((BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (GREY, "..")))
+    width, most = 0.8 / len(rows), max(map(len, rows.values()))
+    for i, ((name, values), (colour, hatch)) in enumerate(zip(rows.items(), looks, strict=False)):
+        at = np.arange(1, len(values) + 1) + (i - (len(rows) - 1) / 2) * width
+        look = {"color": colour, "hatch": hatch, "edgecolor": "black", "linewidth": 0.4}
+        ax.bar(at, values, width, label=name, **look)
+        for x, value in zip(at, values, strict=True):
+            ax.text(x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
+    ax.set_xticks(range(1, most + 1), [f"head {head}" for head in range(1, most + 1)])
+    ax.set(ylabel="right ÷ asked", ylim=(0, 1.08))
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
+    return open_frame(ax)
+
+
+def plot_top_guesses(top: Sequence[Sequence[float]], ax: Axes | None = None) -> Axes:
+    """How often the right token is among a head's best 1, 2, … guesses, a line for each head.
+
+    Lines of equal heads stand beside each other, not on each other.
+    """
+    ax, middle = axes_for(ax, (6.4, 3.2)), (len(top) - 1) / 2
+    for head, (shares, look) in enumerate(zip(top, SERIES_LOOKS * 9, strict=False), start=1):
+        colour, marker, line = look
+        more = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+        at = [guesses + 0.07 * (head - 1 - middle) for guesses in range(1, len(shares) + 1)]
+        ax.plot(at, shares, label=f"head {head}", **more)
+    ax.set_xticks(range(1, max(map(len, top)) + 1))
+    ax.set(xlabel="guesses that count", ylabel="right token among them", ylim=(0, 1))
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    return open_frame(ax)
+
+
+KIND_NAMES = (
+    ("hydra: sees the token before its guess", "hydra"),
+    ("medusa: sees the hidden numbers only", "medusa"),
+)
+PICTURES = 12  # drawn while a run goes on
+BATCH = 256  # examples a step
+
+
+def scores_words(kind: str, points: Sequence[Scores]) -> str:
+    """How often each head is right now, as one line."""
+    if not points:
+        return "no heads yet"
+    right = ", ".join(f"{share:.2f}" for share in points[-1].right)
+    first = f"head{'s' if len(points[-1].right) > 1 else ''} 1 to {len(points[-1].right)}"
+    return f"{kind}, {points[-1].step} steps: best guess of {first} right {right}"
+
+
+class TrainHeadsPanel(RunsAgain, Panel):
+    """BEYOND4: kind and steps, Train and Cancel, over each head's accuracy as it learns.
+
+    The model writes its texts, about `tokens` of them, when Train is pressed for the first time.
+    """
+
+    def __init__(self, lm: LM, tokens: int = 24_000, steps: int = 200, seed: int = 7) -> None:
+        model_parts(lm)  # refuses a model that heads do not fit at once
+        self.lm, self.tokens, self.seed, self.worker = lm, tokens, seed, Worker()
+        self.sets: Sets | None = None
+        self.learner: Learner | None = None
+        self.points: list[Scores] = []
+        self.kind = w.Dropdown(
+            options=KIND_NAMES, value="hydra", description="kind", style=LABEL_STYLE, layout=NARROW
+        )
+        self.steps = w.IntSlider(
+            value=steps,
+            min=20,
+            max=300,
+            step=20,
+            description="steps",
+            style=LABEL_STYLE,
+            layout=NARROW,
+        )
+        self.go = w.Button(
+            description="Train", button_style="primary", tooltip="Train new heads of this kind"
+        )
+        self.cancel, self.progress = cancel_button(), progress_bar("steps", steps)
+        buttons = w.HBox([self.go, self.cancel, self.progress])
+        super().__init__([self.kind, self.steps, buttons], height="340px")
+        self.go.on_click(lambda _button: self.update())
+        self.cancel.on_click(lambda _button: self.worker.cancel())
+        self.view.value = "<p>No heads yet. Press <b>Train</b>.</p>"
+        self.says = (
+            "Panel: kind of heads and steps, Train and Cancel, over the accuracy of each head as "
+            "it learns. Nothing is trained before you press Train; the next cell trains the same "
+            "way"
+        )
+
+    def new_picture(self, stop: threading.Event) -> str:
+        """Texts if there are none yet, then training, drawn on the way; HTML at its end.
+
+        Raises StoppedError if it was cancelled or overtaken.
+        """
+        kind = self.kind.value
+        training = Training(self.steps.value, BATCH, seed=self.seed)
+        if self.sets is None:
+            self.sets = self.write(stop)
+        self.progress.description, self.progress.max = "steps", training.steps
+        learner, points = start(self.lm, self.sets, kind, training), []
+
+        def on_step(step: int) -> None:
+            self.progress.value = step
+            self.check(stop, f"cancelled after {step} steps; press Train to start anew")
+
+        every = max(1, training.steps // PICTURES)
+        for scores in learn(self.lm, learner, self.sets, training, every, on_step):
+            points.append(scores)
+            self.view.value = self.picture(kind, points)
+        self.learner, self.points = learner, points
+        return self.picture(kind, points)
+
+    def write(self, stop: threading.Event) -> Sets:
+        """The texts to learn from and those to be scored on."""
+        self.tell("first the model writes texts to learn from …")
+        self.progress.description, self.progress.max = "texts", self.tokens
+
+        def on_batch(tokens: int) -> None:
+            self.progress.value = min(tokens, self.tokens)
+            self.check(stop, "cancelled while the model wrote its texts; press Train to start anew")
+
+        sets = write_sets(self.lm, self.tokens, seed=self.seed, on_batch=on_batch)
+        self.tell("")
+        return sets
+
+    def check(self, stop: threading.Event, said: str) -> None:
+        """Raise StoppedError if the run is to end; a run that was overtaken says nothing."""
+        if stop.is_set():
+            raise StoppedError("" if self.worker.overtaken(stop) else said)
+
+    def picture(self, kind: str, points: Sequence[Scores]) -> str:
+        """HTML: the accuracy now in words, and its course."""
+        words = scores_words(kind, points)
+        plot = self.figure(
+            lambda ax: plot_learning(points, f"heads of kind {kind}", ax),
+            (7, 3.2),
+            words,
+            margins=(0.7, 0.6, 1.1, 0.35),
+        )
+        return f'<p class="says">{html.escape(words)}</p>{plot}'

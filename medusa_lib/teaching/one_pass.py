@@ -1,0 +1,259 @@
+"""BEYOND1's room: what one pass read and kept, what passes cost, and the panel."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ipywidgets as w
+from matplotlib.axes import Axes
+
+from medusa_lib.base.records import Generation
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.demo import PROMPT
+from medusa_lib.steps.loops import OnLoop, start_ids
+from medusa_lib.steps.model import LM
+from medusa_lib.teaching.prefix_accept import verdicts
+from medusa_lib.teaching.shared.controls import (
+    LABEL_STYLE,
+    NARROW,
+    drafter_dropdown,
+    observe,
+    span_slider,
+    text_box,
+)
+from medusa_lib.teaching.shared.html import legend_html, mark_html, token_texts
+from medusa_lib.teaching.shared.panel import Panel, StepsThroughRun
+from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, visible
+from medusa_lib.teaching.shared.worker import Worker, threads_beside
+
+
+@dataclass(frozen=True)
+class PassView:
+    """One loop of the cure, told by texts: what one pass read, and what became of it.
+
+    before: the texts of the tokens held or fed before the last unseen one, `last`. held: how
+    many of `before` the cache holds already; all are fed anew in the first loop. rows:
+    `verdicts`. said: the model's own token in each row that was looked at. kept: (text, where
+    it came from) of each token added. rolled_back: drafts cut from the cache; after: how many
+    tokens it then holds.
+    """
+
+    index: int
+    loops: int
+    before: list[str]
+    held: int
+    last: str
+    rows: list[tuple[str, str, str]]
+    said: list[str]
+    kept: list[tuple[str, str]]
+    rolled_back: list[str]
+    after: int
+    passes: int
+    ends: bool
+
+    @property
+    def fed(self) -> int:
+        """How many tokens the pass runs over."""
+        return len(self.before) - self.held + 1 + len(self.rows)
+
+    @property
+    def words(self) -> str:
+        """The loop in one line."""
+        kinds = [kind for *_, kind in self.rows]
+        kept = [kind for _, kind in self.kept]
+        more = f", {self.passes - 1} more for near ties" if self.passes > 1 else ""
+        counts = (
+            f"{kinds.count('accepted')} of {len(kinds)} drafts accepted" if kinds else "no draft"
+        )
+        last = kept[-1] if kept and kept[-1] in ("corrected", "bonus") else ""
+        return (
+            f"loop {self.index}, of {self.loops} loops: cache {self.held}, fed {self.fed} in "
+            f"one pass{more}; {counts}{f', then one {last}' if last else ''}"
+            f"{', then EOS' if self.ends else ''}; {len(self.rolled_back)} rolled back, "
+            f"cache {self.after}"
+        )
+
+
+def pass_view(lm: LM, run: Generation, index: int) -> PassView:
+    """Loop `index` of a run of `speculate` → what its pass read and what was kept. No pass."""
+    record = run.loops[index]
+    earlier = [token for loop in run.loops[:index] for token in loop.emitted]
+    ids = [*run.prompt_ids, *earlier]
+    texts, said = token_texts(lm, ids), record.branch[: record.accepted]
+    if record.correction is not None:
+        said += (record.correction,)
+    elif lm.eos_id not in said:  # after the last accepted draft: the bonus, or the end
+        said += record.emitted[record.accepted :] or (lm.eos_id,)
+    return PassView(
+        index=index,
+        loops=len(run.loops),
+        before=texts[:-1],
+        held=len(ids) - 1 if index else 0,
+        last=texts[-1],
+        rows=verdicts(lm, record),
+        said=token_texts(lm, said),
+        kept=list(zip(token_texts(lm, record.emitted), record.sources, strict=True)),
+        rolled_back=token_texts(lm, record.branch[record.accepted :]),
+        after=len(ids) + record.accepted,
+        passes=record.verify_passes,
+        ends=run.stop_reason == "eos" and index == len(run.loops) - 1,
+    )
+
+
+def pass_html(view: PassView, shown: int = 24) -> str:
+    """A loop of the cure: the text before it, its mask as a grid, what was kept and cut.
+
+    shown: how many of the tokens before are written out.
+    """
+    tail = "".join(view.before[-shown:])
+    tail = html.escape(("… " if len(view.before) > shown else "") + tail.replace("\n", "⏎"))
+    held = "cache" if view.held else "fed now, the cache is empty"
+    kept = "".join(mark_html(text, kind) for text, kind in view.kept)
+    kept += " <b>EOS</b>: the text ends" if view.ends else ""
+    cut = "".join(mark_html(text, "unused") for text in view.rolled_back) or "nothing"
+    lines = (
+        (f"{held}: {len(view.before)} tokens", f'<span style="white-space:pre-wrap">{tail}</span>'),
+        ("one pass over", mask_html(view)),
+        ("added to the text", kept),
+        ("rolled back", cut),
+        ("the cache now", f"{view.after} tokens"),
+    )
+    cells = "".join(
+        f'<tr><th scope="row" style="text-align:right;vertical-align:top;padding-right:12px;'
+        f'width:150px">{head}</th><td>{body}</td></tr>'
+        for head, body in lines
+    )
+    style = "border-spacing:0 8px;line-height:1.5"
+    return f'<table class="pass" style="{style}">{cells}</table>'
+
+
+def mask_html(view: PassView) -> str:
+    """Who may look at whom in one pass, ● for yes, and what the model said in each row.
+
+    Rows: the last token of the text and the drafts. Columns: all before, then the same tokens.
+    """
+    drafts = [(draft, kind) for draft, _, kind in view.rows]
+    tokens = [(view.last, "greedy"), *drafts]
+    heads = [f"{len(view.before)} before", *(html.escape(visible(text)) for text, _ in tokens)]
+    heads = ["fed", *heads, "the model says"]
+    box = "border:1px solid #999;text-align:center;padding:1px 6px"
+    rows = ""
+    for row, (text, kind) in enumerate(tokens):
+        cells = "".join(
+            f'<td style="{box};background:{"#CFE3F3" if yes else "#FFFFFF"};color:#000" '
+            f'data-look="{int(yes)}">{"●" if yes else ""}</td>'
+            for yes in [True, *(column <= row for column in range(len(tokens)))]
+        )
+        answer = html.escape(visible(view.said[row])) if row < len(view.said) else "not looked at"
+        head = f'<th scope="row" style="text-align:right">{mark_html(visible(text), kind)}</th>'
+        rows += f'<tr>{head}{cells}<td style="padding-left:8px">{answer}</td></tr>'
+    top = "".join(f'<th scope="col" style="padding:1px 6px">{text}</th>' for text in heads)
+    return f'<table class="mask" style="border-collapse:collapse"><tr>{top}</tr>{rows}</table>'
+
+
+def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = None) -> Axes:
+    """The cost of one pass against its number of positions, as a multiple of one position's.
+
+    costs: for each model, number of positions → seconds, 1 among them. Between the two dotted
+    lines: at the lower one more positions are free, at the upper one each costs as the first.
+    """
+    ax = axes_for(ax, (6.4, 3.6))
+    counts = sorted({count for cost in costs.values() for count in cost})
+    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
+    for (name, cost), (colour, marker) in zip(costs.items(), looks, strict=False):
+        ratios = [seconds / cost[1] for seconds in cost.values()]
+        ax.plot(list(cost), ratios, color=colour, marker=marker, markersize=4, label=name)
+    ax.plot(counts, counts, ":", color="black", label="a pass for each position")
+    ax.plot(counts, [1] * len(counts), ":", color="grey", label="more positions are free")
+    ax.set_xscale("log", base=2), ax.set_yscale("log", base=2)
+    ax.set_xticks(counts, counts)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="positions in one pass", ylabel="seconds ÷ seconds of one position")
+    ax.legend(frameon=False, fontsize=8)
+    return open_frame(ax)
+
+
+def plot_roofline(
+    measured: Mapping[int, float],
+    bounds: Mapping[int, tuple[float, float]],
+    ax: Axes | None = None,
+) -> Axes:
+    """Measured seconds of a pass over the least it could take, both against its positions.
+
+    bounds: number of positions → (seconds to read the weights, seconds to compute); the longer
+    of the two is the roofline.
+    """
+    ax = axes_for(ax, (4.6, 3.6))
+    counts = list(bounds)
+    reading, computing = ([1000 * pair[i] for pair in bounds.values()] for i in (0, 1))
+    roof = [max(pair) for pair in zip(reading, computing, strict=True)]
+    ax.plot(counts, reading, "--", color=ORANGE, label="read the weights")
+    ax.plot(counts, computing, ":", color=GREEN, label="do the arithmetic")
+    ax.plot(counts, roof, color="black", linewidth=3, alpha=0.25, label="roofline: the longer")
+    milliseconds = [1000 * seconds for seconds in measured.values()]
+    ax.plot(list(measured), milliseconds, "o-", color=BLUE, markersize=4, label="measured")
+    ax.set_xscale("log", base=2), ax.set_yscale("log")
+    ax.set_xticks(counts, counts)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="positions in one pass", ylabel="milliseconds")
+    ax.legend(frameon=False, fontsize=8)
+    return open_frame(ax)
+
+
+class OnePassPanel(StepsThroughRun, Panel):
+    """BEYOND1: a run loop by loop: what one pass read, its mask, what was kept and cut."""
+
+    def __init__(
+        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, loop: int | None = None
+    ) -> None:
+        start_ids(lm, prompt)  # refuses a bad prompt at once
+        self.lm, self.max_new_tokens, self.worker = lm, max_new_tokens, Worker(threads_beside(lm))
+        self.result: Generation | None = None
+        self.prompt = text_box(prompt)
+        self.drafter = drafter_dropdown("ngram")
+        self.span = span_slider(4)
+        self.loop = w.IntSlider(
+            value=0, min=0, max=0, description="loop", style=LABEL_STYLE, layout=NARROW
+        )
+        controls = [self.prompt, self.drafter, self.span, self.loop]
+        super().__init__(controls, height="420px")
+        observe(self.update, self.prompt, self.drafter, self.span)
+        observe(self.step, self.loop)
+        self.run(threading.Event())
+        self.loop.value = most_accepted(self.result) if loop is None else loop
+        self.says = (
+            "Panel: prompt, drafter, span and loop over what one pass read and what was kept. "
+            + self.current().words
+        )
+
+    def current(self) -> PassView:
+        """The loop at the slider's value, counted from 0."""
+        at = min(self.loop.value, len(self.result.loops) - 1)
+        return pass_view(self.lm, self.result, at)
+
+    def write(self, on_loop: OnLoop) -> Generation:
+        """A run at the controls' values."""
+        return speculate(
+            self.lm,
+            self.prompt.value,
+            self.drafter.value,
+            self.max_new_tokens,
+            self.span.value,
+            on_loop=on_loop,
+        )
+
+    def picture(self) -> str:
+        """HTML: the loop in one line, then its pass."""
+        view = self.current()
+        legend = legend_html(("accepted", "corrected", "bonus", "greedy", "unused"))
+        words = f'<p class="says">{html.escape(view.words)}</p>'
+        return f"{words}{pass_html(view)}<p>{legend}</p>"
+
+
+def most_accepted(run: Generation) -> int:
+    """The number, from 0, of the first loop that accepted the most drafts."""
+    return max(range(len(run.loops)), key=lambda i: run.loops[i].accepted)

@@ -1,0 +1,57 @@
+"""STEP3's room: the panel over temperature and top-p."""
+
+from __future__ import annotations
+
+import ipywidgets as w
+
+from medusa_lib.demo import PROMPT
+from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.model import LM
+from medusa_lib.steps.utilities import last_logits
+from medusa_lib.teaching.shared.controls import observe, temperature_slider, top_p_slider
+from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.utilities import NextTokens, bars_html, next_tokens
+
+
+class SamplingPanel(Panel):
+    """STEP3: temperature and top-p over the next-token bars. Moves redraw from cached logits."""
+
+    def __init__(
+        self, lm: LM, prompt: str = PROMPT, temperature: float = 0.9, top_p: float = 0.95
+    ) -> None:
+        self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
+        self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
+        rule = "standard rule: keep the token that crosses top-p"
+        self.standard = w.Checkbox(value=False, description=rule, layout=w.Layout(width="auto"))
+        super().__init__([self.temperature, self.top_p, self.standard], height="360px")
+        observe(self.update, self.temperature, self.top_p, self.standard)
+        self.update()
+        view = self.current()
+        self.says = (
+            f"Panel: sliders for temperature and top-p over the next token after {prompt!r}. "
+            f"At {temperature:.2f} and {top_p:.2f} the nucleus holds {view.nucleus_mass:.2f} "
+            f"of the probability; on top is {view.tokens[0]!r} ({view.probs[0]:.2f})"
+        )
+
+    def current(self) -> NextTokens:
+        """What the sliders now select."""
+        return next_tokens(
+            self.lm,
+            self.logits,
+            self.temperature.value,
+            self.top_p.value,
+            standard=self.standard.value,
+        )
+
+    def update(self) -> None:
+        """Redraw for the sliders' values."""
+        self.redraw(self.picture)
+
+    def picture(self) -> str:
+        """HTML: the nucleus in words, then the bars."""
+        view = self.current()
+        words = (
+            f"nucleus: {view.nucleus_size} of {len(self.logits)} tokens, "
+            f"together {view.nucleus_mass:.3f} of the probability"
+        )
+        return f'<p class="says">{words}</p>' + bars_html(self, view, words)

@@ -1,0 +1,125 @@
+"""Every slider, box and button of the panels, made in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as w
+
+from medusa_lib.beyond.drafters import draft_fits
+from medusa_lib.beyond.heads_files import heads_fit
+from medusa_lib.steps.model import LM
+
+CODE_STYLE = "border:1px solid #777;padding:1px 4px"
+LABEL_STYLE = {"description_width": "100px"}
+WIDE = {"width": "700px", "max_width": "98%"}
+NARROW = {"width": "420px", "max_width": "98%"}
+# ipywidgets gives a slider's handle no name that assistive technology could read. This style
+# sheet is empty; its load event names the handles of its panel, as they come, by their labels.
+NAME_SLIDERS = """<style onload="
+  const panel = this.closest('.medusa-panel');
+  const name = () => panel.querySelectorAll('[role=slider]').forEach(handle => {
+    const label = handle.closest('.widget-slider').querySelector('.widget-label');
+    handle.setAttribute('aria-label', label.textContent);
+  });
+  name();
+  new MutationObserver(name).observe(panel, {childList: true, subtree: true});
+"></style>"""
+DRAFTER_NAMES = (
+    ("a repeated n-gram", "ngram"),
+    ("the draft model", "draft_model"),
+    ("the model itself", "self"),
+)
+MORE_DRAFTER_NAMES = (
+    *DRAFTER_NAMES,
+    ("branches of the model itself", "branches"),
+    ("a chain of heads", "heads_chain"),
+    ("a tree of heads", "heads_tree"),
+    ("an n-gram, else a tree", "heads_ngram"),
+)
+
+
+def temperature_slider(value: float = 0.9) -> w.FloatSlider:
+    """Temperature from 0 (greedy) to 2."""
+    return slider(w.FloatSlider, "temperature", value, 0.0, 2.0, 0.05, readout_format=".2f")
+
+
+def top_p_slider(value: float = 0.95) -> w.FloatSlider:
+    """Nucleus mass from 0 (one token) to 1 (all)."""
+    return slider(w.FloatSlider, "top-p", value, 0.0, 1.0, 0.01, readout_format=".2f")
+
+
+def span_slider(value: int = 3) -> w.IntSlider:
+    """Tokens drafted per loop, 1 to 8."""
+    return slider(w.IntSlider, "span", value, 1, 8, 1)
+
+
+def slider(
+    kind: type[w.Widget],
+    name: str,
+    value: float,
+    low: float,
+    high: float,
+    step: float,
+    **more: object,
+) -> w.Widget:
+    return kind(
+        value=value,
+        min=low,
+        max=high,
+        step=step,
+        description=name,
+        style=LABEL_STYLE,
+        layout=NARROW,
+        **more,
+    )
+
+
+def drafter_dropdown(
+    value: str, name: str = "drafter", names: tuple[tuple[str, str], ...] = DRAFTER_NAMES
+) -> w.Dropdown:
+    """Who drafts, one of `names`."""
+    return w.Dropdown(
+        options=names, value=value, description=name, style=LABEL_STYLE, layout=NARROW
+    )
+
+
+def drafter_fits(name: str, lm: LM) -> bool:
+    """True unless the drafter of that name needs a draft model or heads that `lm` has not."""
+    if name == "draft_model":
+        return draft_fits(lm)
+    return heads_fit(lm) if name.startswith("heads") else True
+
+
+def text_box(value: str, name: str = "prompt") -> w.Text:
+    """One line of text, reported as it is typed."""
+    return w.Text(value=value, description=name, style=LABEL_STYLE, layout=WIDE)
+
+
+def observe(callback: Callable[[], None], *controls: w.Widget) -> None:
+    """Call `callback` after any control's value changes."""
+    for control in controls:
+        control.observe(lambda _change: callback(), names="value")
+
+
+def cancel_button() -> w.Button:
+    """Stop the run; disabled while none is in progress."""
+    return w.Button(description="Cancel", tooltip="Stop after this loop", disabled=True)
+
+
+def progress_bar(name: str, most: int) -> w.IntProgress:
+    """Tokens written so far, out of `most`."""
+    return w.IntProgress(max=most, description=name, bar_style="info", style=LABEL_STYLE)
+
+
+def again_button() -> w.Button:
+    """Draft anew at the same settings."""
+    layout = {"margin": "2px 2px 2px 108px"}  # below the sliders, not below their names
+    return w.Button(description="Draft again", tooltip="Draft with the next seed", layout=layout)
+
+
+def count_slider(name: str, value: int, low: int, high: int) -> w.IntSlider:
+    """A whole number in [low, high]."""
+    return w.IntSlider(
+        value=value, min=low, max=high, description=name, style=LABEL_STYLE, layout=NARROW
+    )

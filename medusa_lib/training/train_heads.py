@@ -1,0 +1,413 @@
+"""Train heads for a model, from text that it writes itself to weights, tree and card.
+
+python -m medusa_lib.training.train_heads --out FOLDER [--model bookworm] [--corpus BOOKS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pickle
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+
+from medusa_lib.base.checks import check_int, check_seed, check_share
+from medusa_lib.base.config import default_model_id
+from medusa_lib.beyond.heads_files import load_heads, probe, save_heads
+from medusa_lib.beyond.heads_training import (
+    Examples,
+    Joint,
+    Learner,
+    Training,
+    examples_of,
+    joined,
+    make_heads,
+    openings,
+    rank_accuracy,
+    read_texts,
+    right_ranks,
+    top_accuracy,
+    train_steps,
+    write_texts,
+)
+from medusa_lib.beyond.medusa_heads import HeadsShape, model_parts
+from medusa_lib.beyond.trees import grow_tree
+from medusa_lib.measure.stopwatch import node_budgets
+from medusa_lib.steps.device import make_generator
+from medusa_lib.steps.model import LM, ModelLoadError, load_lm
+from medusa_lib.steps.utilities import decode
+from medusa_lib.training.books import Book, read_corpus
+from medusa_lib.training.heads_card import write_heads_card
+from medusa_lib.training.train import PRECISIONS, catch_interrupt, choose_precision
+
+Step = tuple[int, float]  # see train_steps
+TEXTS = 128  # written at once
+TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
+LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
+HELD_OUT_CHUNKS = 2  # of greedy text, to score the heads on
+CHECKPOINT = "checkpoint.pt"
+BUDGETS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)  # nodes of a tree, of which the fastest is kept
+SPLIT = re.compile(r"(?<=[.!?\"”])\s+(?=[\"“A-Z])")  # between two sentences
+
+
+@dataclass(frozen=True)
+class HeadsRecipe:
+    """Every choice that decides the heads. Raises ValueError naming a field out of range.
+
+    tokens: that the model writes. new_tokens: of each text. book_share: examples from the books
+    themselves, as a part of all. The others are fields of HeadsShape and Training.
+    """
+
+    kind: str = "hydra"
+    count: int = 6
+    inner: int = 512
+    words: int = 1536
+    tokens: int = 2_000_000
+    new_tokens: int = 64
+    book_share: float = 0.15
+    steps: int = 16_000
+    batch: int = 512
+    lr: float = 3e-3
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "new_tokens"):
+            check_int(name, getattr(self, name), 1)
+        check_share("book_share", self.book_share), check_seed(self.seed)
+        if self.new_tokens < self.count:
+            raise ValueError(
+                f"new_tokens must be an int >= count, {self.count}, got {self.new_tokens}"
+            )
+        self.training(), HeadsShape(self.kind, self.count, 1, self.inner, self.words)
+
+    def training(self) -> Training:
+        """The part that train_steps needs."""
+        return Training(self.steps, self.batch, self.lr, self.seed)
+
+
+def prompts_from(lm: LM, books: Sequence[Book], count: int, length: int, seed: int) -> torch.Tensor:
+    """Beginnings of sentences `[count, length]`: of books, or without any the model's own."""
+    if not books:
+        return openings(lm, count, length, make_generator(seed))
+    rng, rows = random.Random(seed), []
+    tales = [tale for book in books for tale in book.tales]
+    for _ in range(1000 * count):
+        tale = rng.choice(tales)
+        at = rng.randrange(max(1, len(tale) - 20 * length))
+        parts = SPLIT.split(tale[at : at + 40 * length], maxsplit=1)
+        ids = lm.tokenizer(parts[-1][: 8 * length], add_special_tokens=False)["input_ids"][:length]
+        if len(parts) > 1 and len(ids) == length:
+            rows.append(ids)
+        if len(rows) == count:
+            return torch.tensor(rows)
+    raise ValueError(f"corpus must have sentences of {length} tokens, got too few in {len(books)}")
+
+
+def lengths_for(lm: LM, recipe: HeadsRecipe) -> list[int]:
+    """Lengths of prompts that leave room for the new tokens. Raises ValueError if none does."""
+    lengths = [n for n in LENGTHS if n + recipe.new_tokens <= lm.context_length]
+    if not lengths:
+        most = lm.context_length - min(LENGTHS)
+        raise ValueError(f"new_tokens must be an int <= {most} here, got {recipe.new_tokens}")
+    return lengths
+
+
+def own_chunk(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, chunk: int) -> Examples:
+    """Examples from texts that the model writes; chunk -1, -2, … for held-out greedy ones."""
+    seed = recipe.seed * 1_000_003 + chunk % 1_000_003
+    temperature = TEMPERATURES[chunk % len(TEMPERATURES)] if chunk >= 0 else 0.0
+    lengths = lengths_for(lm, recipe)
+    prompts = prompts_from(lm, books, TEXTS, lengths[chunk % len(lengths)], seed)
+    generator = make_generator(seed)
+    texts = write_texts(lm, prompts, recipe.new_tokens, temperature, generator)
+    return examples_of(texts, recipe.count)
+
+
+def book_chunk(
+    lm: LM, books: Sequence[Book], recipe: HeadsRecipe, chunk: int, *, words: bool = False
+) -> Examples:
+    """Examples from the books' own text. words: the labels are the books' words, not choices."""
+    length = LENGTHS[0] + recipe.new_tokens
+    seed = recipe.seed * 2_000_003 + chunk % 1_000_003
+    texts = read_texts(lm, prompts_from(lm, books, TEXTS, length, seed))
+    if words:
+        texts = dataclasses.replace(texts, choices=texts.ids.roll(-1, dims=1))
+    return examples_of(texts, recipe.count)
+
+
+def chunk_file(folder: Path, name: str, make: Callable[[], Examples]) -> Examples:
+    """A chunk of examples from its file, or made and written there."""
+    path = folder / f"{name}.pt"
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        return Examples(saved["hidden"], saved["tokens"].long(), saved["labels"].long())
+    examples, part = make(), path.with_suffix(".part")
+    kept = {"tokens": examples.tokens.int(), "labels": examples.labels.int()}
+    torch.save({"hidden": examples.hidden, **kept}, part)
+    part.replace(path)
+    return examples
+
+
+def gather(
+    lm: LM,
+    books: Sequence[Book],
+    recipe: HeadsRecipe,
+    folder: Path,
+    on_chunk: Callable[[int, int], None],
+    stopped: Callable[[], bool],
+) -> Examples | None:
+    """All training examples, chunk by chunk from `folder` or newly made; None if stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    training = [book for book in books if not book.held_out]
+    own = max(1, round(recipe.tokens / (TEXTS * recipe.new_tokens)))
+    read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if books else 0
+    makers = [(f"own-{i}", lambda i=i: own_chunk(lm, training, recipe, i)) for i in range(own)] + [
+        (f"book-{i}", lambda i=i: book_chunk(lm, training, recipe, i)) for i in range(read)
+    ]
+    parts = []
+    for i, (name, make) in enumerate(makers):
+        if stopped():
+            return None
+        parts.append(chunk_file(folder, name, make))
+        on_chunk(i + 1, len(makers))
+    return joined(parts)
+
+
+def save_learner(learner: Learner, recipe: HeadsRecipe, history: list, path: Path) -> None:
+    """Write what a resumed run needs, in one atomic rename."""
+    part = path.with_suffix(".part")
+    saved = {
+        "recipe": dataclasses.asdict(recipe),
+        "heads": learner.heads.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "step": learner.step,
+        "history": history,
+    }
+    torch.save(saved, part)
+    part.replace(path)
+
+
+def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
+    """Bring a learner to where a file says it was; returns the history so far.
+
+    A run may be made shorter or longer: its rate then follows the new number of steps, and its
+    history says which number held when. Raises ValueError for a recipe that differs otherwise,
+    fewer steps than are done, or a damaged file.
+    """
+    try:
+        where = learner.heads.vocab.device
+        saved = torch.load(path, map_location=where, weights_only=True)
+        kept = saved["recipe"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+        raise ValueError(f"{path} cannot be read; delete it to start from the beginning") from None
+    if {**kept, "steps": recipe.steps} != dataclasses.asdict(recipe):
+        raise ValueError(f"{path} was made by another recipe: {kept}; use another --out")
+    if saved["step"] > recipe.steps:
+        raise ValueError(
+            f"steps must be an int >= {saved['step']}, as many as are done, got {recipe.steps}"
+        )
+    learner.heads.load_state_dict(saved["heads"])
+    learner.optimizer.load_state_dict(saved["optimizer"])
+    learner.step = saved["step"]
+    return [{"of": kept["steps"], **row} for row in saved["history"]]
+
+
+def under_autocast(steps: Iterator[Step], device: str, precision: str) -> Iterator[Step]:
+    """The same steps, each of them computed with products in that precision."""
+    while True:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def make(
+    lm: LM,
+    books: Sequence[Book],
+    recipe: HeadsRecipe,
+    out: Path,
+    every: int = 200,
+    precision: str = "float32",
+) -> bool:
+    """Write texts, train or resume in `out`, export; False if it was interrupted.
+
+    Texts and checkpoint lie in `out`/work and may be deleted at the end. precision: of the
+    products in training, one of PRECISIONS; sums and weights stay in float32. Raises ValueError
+    for another one, or for what does not fit, before anything is written.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    model_parts(lm), lengths_for(lm, recipe)
+    work, began = out / "work", time.perf_counter()
+    check_same_run(lm, books, recipe, work)
+    columns = [TextColumn("{task.description}"), *Progress.get_default_columns()[1:3]]
+    with catch_interrupt() as asked, Progress(*columns, TimeRemainingColumn()) as bar:
+        writing = bar.add_task("texts", total=None)
+
+        def on_chunk(done: int, total: int) -> None:
+            bar.update(writing, completed=done, total=total)
+
+        examples = gather(lm, books, recipe, work, on_chunk, asked.is_set)
+        if examples is None:
+            return False
+        held_out = held_out_examples(lm, books, recipe, work)
+        learner, history = start_or_resume(lm, examples, recipe, work / CHECKPOINT)
+        training = bar.add_task("steps", total=recipe.steps, completed=learner.step)
+        steps = train_steps(learner, examples, recipe.training(), lm.vocab_size)
+        for step, loss in under_autocast(steps, lm.device.type, precision):
+            bar.update(training, completed=step, description=f"steps, loss {loss:.2f}")
+            if step % every == 0 or step == recipe.steps or asked.is_set():
+                ranks = right_ranks(learner.heads, held_out["own text"], lm.vocab_size)
+                right = [row[0] for row in top_accuracy(ranks)]
+                row = {"step": step, "of": recipe.steps, "loss": loss, "right": right}
+                history.append(row)
+                save_learner(learner, recipe, history, work / CHECKPOINT)
+            if asked.is_set():
+                return False
+    export(lm, learner, held_out, recipe, history, len(examples), books, out, precision)
+    print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
+    return True
+
+
+def check_same_run(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, work: Path) -> None:
+    """Note what a run is of; raises ValueError where another one has begun in this folder."""
+    texts = {"tokens", "new_tokens", "book_share", "count", "seed"}  # what decides the texts
+    kept = {k: v for k, v in dataclasses.asdict(recipe).items() if k in texts}
+    numbers = [book.number for book in books]
+    ours = {**kept, "model": lm.model_id, "probe": probe(lm).tolist(), "books": numbers}
+    note = work / "run.json"
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != ours:
+        raise ValueError(
+            f"--out must be a folder of the same model, corpus and recipe, got {work.parent.name}"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(ours), encoding="utf-8")
+
+
+def start_or_resume(
+    lm: LM, examples: Examples, recipe: HeadsRecipe, checkpoint: Path
+) -> tuple[Learner, list]:
+    """Fresh heads, or those of a checkpoint, with their history."""
+    width = examples.hidden.shape[1]
+    shape = HeadsShape(recipe.kind, recipe.count, width, recipe.inner, recipe.words)
+    learner = make_heads(lm, shape, examples, recipe.training())
+    exists = checkpoint.exists()
+    return learner, restore_learner(learner, recipe, checkpoint) if exists else []
+
+
+def held_out_examples(
+    lm: LM, books: Sequence[Book], recipe: HeadsRecipe, work: Path
+) -> dict[str, Examples]:
+    """What the heads are scored on: the model's own text, and the words of held-out books."""
+    unseen = [book for book in books if book.held_out]
+    own = [
+        chunk_file(work, f"held-out-{i}", lambda i=i: own_chunk(lm, unseen, recipe, -1 - i))
+        for i in range(HELD_OUT_CHUNKS)
+    ]
+    scored = {"own text": joined(own)}
+    if unseen:
+        scored["book text"] = book_chunk(lm, unseen, recipe, -1, words=True)
+    return scored
+
+
+def held_out_prompts(lm: LM, books: Sequence[Book], seed: int, count: int = 12) -> list[str]:
+    """Prompts to time trees on, of books not trained on or the model's own."""
+    unseen = [book for book in books if book.held_out]
+    texts = [decode(lm, row) for row in prompts_from(lm, unseen, 4 * count, 16, seed + 99)]
+    return [text for text in texts if text.strip()][:count]
+
+
+def export(
+    lm: LM,
+    learner: Learner,
+    held_out: dict[str, Examples],
+    recipe: HeadsRecipe,
+    history: list,
+    examples: int,
+    books: Sequence[Book],
+    out: Path,
+    precision: str,
+) -> None:
+    """Write heads, the fastest of several trees, figures and card into `out`.
+
+    Everything is measured on the heads as they are loaded again, in half precision.
+    """
+    save_heads(learner.heads, lm, [(0,)], out)
+    heads, _ = load_heads(lm, out)
+    ranks = {name: right_ranks(heads, part, lm.vocab_size) for name, part in held_out.items()}
+    joint = Joint(ranks["own text"])
+    ranks_used = min(8, heads.shape.words)
+    trees = {n: grow_tree(joint, n, heads.shape.count, ranks_used) for n in BUDGETS}
+    prompts = held_out_prompts(lm, books, recipe.seed)
+    budgets = node_budgets(lm, heads, trees, prompts)
+    heads.trees = trees
+    best = max(budgets, key=lambda row: row["tokens_per_second"])
+    save_heads(heads, lm, trees[best["nodes"]], out)
+    figures = {
+        "model": lm.model_id,
+        "recipe": dataclasses.asdict(recipe),
+        "precision": precision,
+        "parameters": sum(p.numel() for p in heads.parameters()),
+        "examples": examples,
+        "top_accuracy": {name: top_accuracy(part) for name, part in ranks.items()},
+        "rank_accuracy": rank_accuracy(ranks["own text"]),
+        "budgets": budgets,
+        "best_budget": best["nodes"],
+        "history": history,
+    }
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_heads_card(out)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line: the recipe's fields, and where and on what to run it."""
+    parser = argparse.ArgumentParser(prog="python -m medusa_lib.training.train_heads")
+    parser.add_argument("--model", default=default_model_id(), help="name, folder or hub id")
+    parser.add_argument("--corpus", type=Path, help="folder of pgN.txt files; none: own openings")
+    parser.add_argument("--out", type=Path, required=True, help="where heads and card go")
+    parser.add_argument("--device", help="cpu, cuda or mps; the best at hand if not given")
+    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", *PRECISIONS],
+        help="of the products in training; auto takes bfloat16 where hardware computes it",
+    )
+    for field in dataclasses.fields(HeadsRecipe):
+        name = "--" + field.name.replace("_", "-")
+        parser.add_argument(name, type=type(field.default), default=field.default)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train or resume, then export; a bad value ends it with one line on stderr."""
+    args = parse(argv)
+    try:
+        fields = dataclasses.fields(HeadsRecipe)
+        recipe = HeadsRecipe(**{field.name: getattr(args, field.name) for field in fields})
+        check_int("--every", args.every, 1)
+        books = read_corpus(args.corpus) if args.corpus else []
+        lm = load_lm(args.model, args.device)
+        precision = choose_precision(args.precision, lm.device.type)
+        done = make(lm, books, recipe, args.out, args.every, precision)
+    except (ValueError, OSError, ModelLoadError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        done = False
+    if not done:
+        print(f"stopped; the same command goes on from {args.out}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
