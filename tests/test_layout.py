@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import medusa_lib
 from medusa_lib.base.course import LESSONS, Lesson
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}
 ALLOWED |= {"LICENSE"}
 
@@ -51,6 +52,14 @@ def test_lesson_and_module_carry_the_same_word(lesson: Lesson) -> None:
     assert (ROOT / lesson.file).exists()
     assert Path(lesson.file).stem == lesson.word
     assert list((ROOT / "tests").rglob(f"test_{lesson.word}.py"))
+
+
+def test_imports_point_down() -> None:
+    """The contracts of pyproject.toml, which list no exception."""
+    program = Path(sys.executable).with_name("lint-imports")
+    found = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-3000:]
+    assert "ignore_imports" not in (ROOT / "pyproject.toml").read_text()
 
 
 def test_public_names_are_importable_and_documented() -> None:

@@ -18,7 +18,7 @@ from nbconvert import HTMLExporter
 
 from medusa_lib.base import course
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSONS = [FOLDER / lesson.notebook for lesson in course.LESSONS]
 LOOSE_TAGS = {"nbval-ignore-output", "raises-exception", "nbval-raises-exception"}
 SKIP_TAGS = {"nbval-skip", "skip"}

@@ -7,9 +7,9 @@ import importlib
 
 import pytest
 import torch
+from drafts import PROMPTS, FixedTree, assert_same_as_greedy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_speculative import PROMPTS, assert_same_as_greedy
 
 from medusa_lib import encode, last_logits, run_greedy
 from medusa_lib.beyond.masks import attends, mask_and_offsets, with_cache
@@ -67,7 +67,7 @@ def test_a_tree_says_what_its_branches_say_alone(attention, warm) -> None:
 
 
 def planted(kind: str):
-    """tree_rows with one mistake."""
+    """mask_and_offsets with one mistake."""
 
     def wrong(parents, before, dtype, device):
         mask, offsets = mask_and_offsets(parents, before, dtype, device)
@@ -86,15 +86,15 @@ def planted(kind: str):
     "kind", ["no position ids", "every token sees all before", "zeros and ones"]
 )
 def test_a_planted_wrong_mask_is_caught(attention, kind, monkeypatch) -> None:
-    monkeypatch.setattr(one_pass_module, "tree_rows", planted(kind))
+    monkeypatch.setattr(one_pass_module, "mask_and_offsets", planted(kind))
     assert largest_difference(attention) > 1e-2
 
 
 def test_a_boolean_mask_is_wrong_on_eager_alone(tiny_gpt2, monkeypatch) -> None:
-    monkeypatch.setattr(one_pass_module, "tree_rows", planted("boolean"))
+    monkeypatch.setattr(one_pass_module, "mask_and_offsets", planted("boolean"))
     monkeypatch.setattr(
         one_pass_module,
-        "tree_mask",
+        "with_cache",
         lambda mask, seen: torch.nn.functional.pad(mask, (seen, 0), value=True)[None, None],
     )
     before = tiny_gpt2.model.config._attn_implementation
@@ -121,18 +121,6 @@ def test_the_cache_keeps_the_accepted_path_and_nothing_else(attention, path) -> 
     state.ids.append(2)
     alone = last_logits(lm, torch.tensor([state.ids]))
     assert torch.allclose(one_pass(state, [])[-1], alone, atol=2e-4)
-
-
-class FixedTree:
-    """A drafter that proposes the same tree each time, or one of greedy's own with decoys."""
-
-    span = 4
-
-    def __init__(self, tokens, parents):
-        self.tokens, self.parents = list(tokens), tuple(parents)
-
-    def propose(self, state, span):
-        return Branch(self.tokens, parents=self.parents)
 
 
 @st.composite

@@ -1,22 +1,13 @@
-"""BEYOND3: its panel, plots, views, chi-square test and exercises."""
-
 import html
-import math
 import re
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medusa_lib import softmax_temp
-from medusa_lib.beyond.sampling_exactly import is_accepted, residual
-from medusa_lib.exercises.grading import CORRECT, NOT_ATTEMPTED
-from medusa_lib.exercises.sampling_exactly import check_acceptance_chance, check_next_word
-from medusa_lib.measure.chi_square import chi_square_p, misfits
-from medusa_lib.steps.sampling import draw_from, nucleus_probs
+from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.teaching.sampling_exactly import (
     OVERLAP_HEAD,
     Overlap,
@@ -32,8 +23,6 @@ from medusa_lib.teaching.shared.controls import NAME_SLIDERS
 from medusa_lib.teaching.shared.html import table_html
 from medusa_lib.teaching.toys.four_words import DRAFT, START, TARGET, WORDS, draft_logits
 
-mpl.use("Agg")
-
 
 @pytest.fixture
 def ax():
@@ -46,55 +35,6 @@ def texts(ax):
 
 def ticks(axis):
     return [label.get_text() for label in axis.get_ticklabels()]
-
-
-# The chi-square test
-
-
-def test_chi_square_of_the_lessons_example() -> None:
-    assert misfits([30, 15, 25, 30], [40, 10, 20, 30]).square().sum() == pytest.approx(6.25)
-    # Three degrees of freedom: erfc(√(s / 2)) + √(2 s / π) e^(-s / 2).
-    s = 6.25
-    p = math.erfc(math.sqrt(s / 2)) + math.sqrt(2 * s / math.pi) * math.exp(-s / 2)
-    assert chi_square_p([30, 15, 25, 30], [40, 10, 20, 30]) == pytest.approx(p)
-
-
-@pytest.mark.parametrize("statistic", [0.0, 1.0, 9.0])
-def test_chi_square_with_one_degree_of_freedom_is_the_normal_tail(statistic) -> None:
-    off = math.sqrt(statistic * 25)
-    p = chi_square_p([50 + off, 50 - off], [50, 50])
-    assert p == pytest.approx(math.erfc(math.sqrt(statistic / 2)))
-
-
-def test_chi_square_p_is_uniform_where_the_expectation_is_right() -> None:
-    """Of honest counts, a share of about x has a p value below x."""
-    probs, generator = torch.tensor([0.4, 0.1, 0.2, 0.3]), torch.Generator().manual_seed(5)
-    draws = torch.multinomial(probs.expand(1000, 4), 500, replacement=True, generator=generator)
-    values = [chi_square_p(torch.bincount(row, minlength=4), 500 * probs) for row in draws]
-    for level in (0.1, 0.5, 0.9):
-        assert np.mean(np.array(values) < level) == pytest.approx(level, abs=0.05)
-
-
-def test_chi_square_leaves_out_what_cannot_come() -> None:
-    assert misfits([6, 4, 0], [5, 5, 0]).tolist() == misfits([6, 4], [5, 5]).tolist()
-    assert chi_square_p([6, 4, 0], [5, 5, 0]) == chi_square_p([6, 4], [5, 5])
-    assert chi_square_p([5, 4, 1], [5, 5, 0]) == 0
-    assert chi_square_p([10, 0], [10, 0]) == 1
-    assert chi_square_p([9, 1], [10, 0]) == 0
-
-
-def test_chi_square_takes_counts_of_any_shape() -> None:
-    seen, due = torch.tensor([[6, 4], [3, 7]]), torch.full((2, 2), 5.0)
-    assert chi_square_p(seen, due) == chi_square_p(seen.flatten().tolist(), [5, 5, 5, 5])
-
-
-@pytest.mark.parametrize(("seen", "due"), [([1, 2], [1, 1]), ([1, 2], [1, 1, 1]), ([2], [1, 1])])
-def test_chi_square_refuses_what_cannot_be_compared(seen, due) -> None:
-    with pytest.raises(ValueError, match="same shape and the same total"):
-        chi_square_p(seen, due)
-
-
-# The view
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.0])
@@ -130,16 +70,6 @@ def test_overlap_in_words() -> None:
         "a draft is accepted with probability 0.50; "
         "with probability 0.50 the residual takes its place"
     )
-
-
-def test_a_table_is_escaped() -> None:
-    shown = table_html(("a", "<b>"), [("<i>", "1 & 2")])
-    assert "<b>" not in shown
-    assert "<i>" not in shown
-    assert "1 &amp; 2" in shown
-
-
-# The plots
 
 
 def test_shares_are_bars_side_by_side(ax) -> None:
@@ -180,9 +110,6 @@ def test_misfits_are_cells_with_their_signs(ax) -> None:
     assert ticks(ax.xaxis) == ["a·b", "c"]
     assert ax.get_xlabel() == "text"
     FigureCanvasAgg(ax.figure).draw()
-
-
-# The panel
 
 
 @pytest.fixture
@@ -242,82 +169,6 @@ def test_an_error_in_the_panel_is_shown(panel, monkeypatch) -> None:
     monkeypatch.setattr("medusa_lib.teaching.sampling_exactly.overlap", broken)
     panel.temperature.value = 0.4
     assert "no &lt;b&gt;luck&lt;/b&gt;" in panel.message.value
-
-
-# The exercises
-
-
-def next_word(rest):
-    """An attempt at the second exercise with this residual."""
-
-    def attempt(draft, p, q, generator):
-        if is_accepted(draft, p, q, generator):
-            return draft
-        return draw_from(rest(p, q), generator)
-
-    return attempt
-
-
-def other_rule(chance):
-    """An attempt that accepts with another probability."""
-
-    def attempt(draft, p, q, generator):
-        if float(torch.rand(1, generator=generator)) < chance(float(p[draft]), float(q[draft])):
-            return draft
-        return draw_from(residual(draft, p, q), generator)
-
-    return attempt
-
-
-def spike(p):
-    return torch.nn.functional.one_hot(p.argmax(), len(p)).double()
-
-
-RIGHT_WORDS = [
-    next_word(lambda p, q: (p - q).clamp(min=0)),
-    next_word(lambda p, q: residual(0, p, q)),
-    other_rule(lambda p, q: p / q),
-]
-WRONG_WORDS = {
-    "max(p - q, 0) is not |p - q|": next_word(lambda p, q: (p - q).abs()),
-    "you draw from p; draw from what q leaves": next_word(lambda p, q: p),
-    "you draw from q again": next_word(lambda p, q: q),
-    "that is what p leaves of q": next_word(lambda p, q: (q - p).clamp(min=0)),
-    "the best word always comes": next_word(lambda p, q: spike(p)),
-    "all words are equally likely": next_word(lambda p, q: torch.ones_like(p)),
-    "stands on its head": other_rule(lambda p, q: q / p),
-    "no draft is ever accepted": other_rule(lambda p, q: 0),
-    "every draft is accepted": lambda draft, p, q, generator: draft,
-    "0.70 can be": lambda draft, p, q, generator: draw_from(p, generator),
-    "times in 2000": lambda draft, p, q, generator: 3,
-    "an int from 0 to 3": lambda draft, p, q, generator: residual(draft, p, q),
-}
-
-
-@pytest.mark.parametrize("attempt", RIGHT_WORDS)
-def test_right_next_words_pass(attempt) -> None:
-    assert check_next_word(attempt) == CORRECT
-
-
-@pytest.mark.parametrize("said", WRONG_WORDS)
-def test_a_fault_of_the_next_word_is_named(said) -> None:
-    answer = check_next_word(WRONG_WORDS[said])
-    assert answer.startswith("not yet: ")
-    assert said in answer
-
-
-def test_an_attempt_may_spoil_its_tensors() -> None:
-    def careless(draft, p, q, generator):
-        word = RIGHT_WORDS[0](draft, p, q, generator)
-        p.zero_(), q.zero_()
-        return word
-
-    assert check_next_word(careless) == CORRECT
-
-
-@pytest.mark.parametrize("check", [check_acceptance_chance, check_next_word])
-def test_an_untouched_stub_is_not_attempted(check) -> None:
-    assert check(lambda *_: ...) == NOT_ATTEMPTED
 
 
 def test_the_panels_distributions_are_plain_softmax_without_a_nucleus() -> None:

@@ -1,29 +1,14 @@
-"""BEYOND1: its panel, views and plots show what the run did; the cost helpers compute."""
-
 import html
 import re
-from html.parser import HTMLParser
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from panels import EVIL, PROMPT, Reader, alert, says, settle
+from tiny_models import replaced_eos
 
 from medusa_lib import encode, run_greedy
-from medusa_lib.base.course import BEYOND, BEYOND_WORDS
 from medusa_lib.beyond.one_pass import Branch, State, one_pass, roll_back
 from medusa_lib.beyond.speculative import speculate
-from medusa_lib.measure.roofline import (
-    Machine,
-    free_positions,
-    measure_machine,
-    pass_operations,
-    roofline,
-    roofline_report,
-    weight_bytes,
-)
-from medusa_lib.measure.stopwatch import pass_seconds
 from medusa_lib.teaching.one_pass import (
     OnePassPanel,
     mask_html,
@@ -33,20 +18,8 @@ from medusa_lib.teaching.one_pass import (
     plot_pass_cost,
     plot_roofline,
 )
-from medusa_lib.teaching.shared import page as lessons_module
 from medusa_lib.teaching.shared.html import token_texts
-from medusa_lib.teaching.shared.page import plot_beyond, where_we_are_beyond
-from medusa_lib.teaching.shared.style import BLUE, visible
-
-mpl.use("Agg")
-
-PROMPT = "Once upon a time there was a"
-EVIL = "<script>alert(1)</script> <img src=x onerror=alert(2)>"
-
-
-@pytest.fixture
-def ax():
-    return Figure(layout="constrained").subplots()
+from medusa_lib.teaching.shared.style import visible
 
 
 class Fixed:
@@ -57,36 +30,6 @@ class Fixed:
 
     def propose(self, state, span):
         return Branch(self.tokens[:span])
-
-
-class Reader(HTMLParser):
-    """The tags and attributes of some HTML."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.attributes = set(), []
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-
-def says(panel):
-    return html.unescape(re.search(r'<p class="says">(.*?)</p>', panel.view.value)[1])
-
-
-def alert(panel):
-    found = re.search(r'role="alert"[^>]*>(.*?)</div>', panel.message.value)
-    return html.unescape(found[1]) if found else ""
-
-
-def settle(panel):
-    assert panel.worker.wait(60)
-
-
-# The view of a loop
 
 
 @pytest.mark.parametrize("drafter", [None, "ngram", "self"])
@@ -132,11 +75,6 @@ def test_near_ties_are_mentioned(lm) -> None:
     assert "in one pass, 1 more for near ties; no draft" in pass_view(lm, run, 0).words
 
 
-def replaced_eos(lm, token):
-    """The same model, with another token as its end."""
-    return type(lm)(lm.model_id, lm.tokenizer, lm.model, lm.device, token, lm.context_length)
-
-
 @pytest.mark.parametrize("drafts", [0, 2, 3, 4])
 def test_the_end_of_a_text(lm, drafts) -> None:
     """EOS as plain token, as bonus, as last accepted draft, and with a draft after it."""
@@ -151,9 +89,6 @@ def test_the_end_of_a_text(lm, drafts) -> None:
     assert "then EOS" in view.words
     assert "EOS</b>: the text ends" in pass_html(view)
     assert [text for text, _ in view.kept] == token_texts(other, run.loops[-1].emitted)
-
-
-# The HTML of a loop
 
 
 def test_the_grid_is_the_mask(lm) -> None:
@@ -192,9 +127,6 @@ def test_nothing_of_the_text_becomes_an_element(lm) -> None:
     read = Reader("".join(pass_html(pass_view(lm, run, i)) for i in range(len(run.loops))))
     assert read.tags <= {"table", "tr", "th", "td", "span", "sup", "br", "b"}
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-
-
-# The panel
 
 
 def test_panel_starts_at_the_loop_that_accepted_most_and_says_so(lm) -> None:
@@ -277,27 +209,6 @@ def test_a_text_without_a_token_has_a_loop_to_show(lm) -> None:
     assert (panel.loop.value, panel.loop.max) == (0, 0)
 
 
-# The plots and the drawing of where we are
-
-
-@pytest.mark.parametrize("lesson", range(1, len(BEYOND_WORDS) + 1))
-def test_where_we_are_beyond_marks_one_lesson(lesson, ax, capsys, monkeypatch) -> None:
-    plot_beyond(lesson, ax)
-    boxes = [p for p in ax.patches if type(p).__name__ == "FancyBboxPatch"]
-    filled = [to_hex(box.get_facecolor()) == to_hex(BLUE) for box in boxes]
-    assert filled == [i == lesson for i in range(len(BEYOND_WORDS) + 1)]
-    words = [f"BEYOND{i}\n{w.replace('_', ' ')}" for i, w in enumerate(BEYOND_WORDS, start=1)]
-    assert [text.get_text() for text in ax.texts if text.get_text()] == ["STEP0–7", *words]
-    drawn = []
-    monkeypatch.setattr(lessons_module, "plot_beyond", drawn.append)
-    monkeypatch.setattr(lessons_module.plt, "show", lambda: drawn.append("shown"))
-    where_we_are_beyond(lesson)
-    assert drawn == [lesson, "shown"]
-    at = BEYOND[lesson - 1]
-    said = f"You are at BEYOND{lesson}, after STEP0 to STEP7: {at.word} ({at.file})\n"
-    assert capsys.readouterr().out == said
-
-
 def test_pass_cost_lines_are_multiples_of_one_position(ax) -> None:
     plot_pass_cost({"small": {1: 0.5, 2: 0.75, 8: 1.0}, "big": {1: 2.0, 4: 5.0}}, ax)
     small, big, dear, free = ax.lines
@@ -318,51 +229,3 @@ def test_roofline_is_the_longer_of_the_two(ax) -> None:
     assert roof == [2, 4]
     assert points == [3, 4]
     assert list(ax.lines[-1].get_xdata()) == [1, 4]
-
-
-# What a pass costs
-
-
-def test_every_timed_pass_is_rolled_back(tiny_gpt2, count_passes) -> None:
-    with count_passes(tiny_gpt2) as passes:
-        taken = pass_seconds(tiny_gpt2, (1, 3), context=35, repeats=4)  # else the context is full
-    assert list(taken) == [1, 3]
-    assert len(passes) == 1 + 2 * 4
-
-
-def test_a_machine_is_measured_roughly() -> None:
-    machine = measure_machine(numbers=2**20, width=256, repeats=3)
-    assert 1e7 < machine.bytes_per_second < 1e14
-    assert 1e7 < machine.operations_per_second < 1e16
-    for bad in ({"numbers": 0}, {"width": 0}, {"repeats": 0}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
-            measure_machine(**bad)
-
-
-def test_roofline_and_free_positions_by_hand(tiny_gpt2) -> None:
-    machine = Machine(bytes_per_second=100.0, operations_per_second=1000.0)
-    reading, computing = roofline(tiny_gpt2, machine, 2)
-    assert reading == weight_bytes(tiny_gpt2) / 100
-    assert computing == pass_operations(tiny_gpt2, 2) / 1000
-    free = free_positions(tiny_gpt2, machine)
-    assert free * computing / 2 == pytest.approx(reading)
-    numbers = weight_bytes(tiny_gpt2) / 4
-    used = pass_operations(tiny_gpt2, 1) / 2
-    assert free == pytest.approx(20 * numbers / used)
-
-
-def test_the_roofline_in_words_by_hand(tiny_gpt2) -> None:
-    """Reading takes 6 seconds, so 12 at one position are mostly overhead, 10 are not."""
-    machine = Machine(weight_bytes(tiny_gpt2) / 6, pass_operations(tiny_gpt2, 1) / 2)
-    measured = {1: 10.0, 2: 14.0, 4: 16.0, 8: 20.0}
-    assert roofline_report("a model", tiny_gpt2, machine, measured) == (
-        "a model, 1 position: reading all weights from memory makes 60% of the pass, "
-        "so the larger part is reading weights\n"
-        "  8 positions: 2.00 times the cost of 1, where the roofline alone allows 2.67\n"
-        "  by the roofline alone 3 positions are free\n"
-        "  measured, nearly free (below 1.5 times) up to 2 positions"
-    )
-    slow = roofline_report("a model", tiny_gpt2, machine, {1: 12.0, 4: 17.0}, count=4)
-    assert "makes 50% of the pass, so the larger part is something else" in slow
-    assert "4 positions: 1.42 times the cost of 1, where the roofline alone allows 1.33" in slow
-    assert slow.endswith("up to 4 positions")

@@ -18,6 +18,7 @@ from bad_values import (
     NO_TEMPERATURE,
     NO_TOP_P,
 )
+from drafts import PROMPTS, assert_same_as_greedy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import small_llama, small_tokenizer
@@ -26,7 +27,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from medusa_lib import (
     LM,
     encode,
-    first_difference,
     last_logits,
     make_generator,
     make_lm,
@@ -38,7 +38,6 @@ from medusa_lib.beyond.speculative import WIDEST, speculate, stream
 from medusa_lib.measure.chi_square import chi_square_p
 from medusa_lib.steps.sampling import nucleus_probs
 
-PROMPTS = ("Once upon a time", "The old king said", "In a distant future, ", "la la la la")
 ANY_MODEL = (None, "ngram", "self")
 
 
@@ -53,19 +52,6 @@ class Fixed:
 
     def observe(self, state, logits, accepted):
         self.seen.append((len(state.ids), logits.shape[0], accepted))
-
-
-def assert_same_as_greedy(lm, prompt: str, count: int, **knobs) -> int:
-    """The run's tokens are greedy's; returns how many drafts were accepted."""
-    greedy = run_greedy(lm, prompt, count)
-    run = speculate(lm, prompt, max_new_tokens=count, **knobs)
-    at = first_difference(run.new_ids, greedy.new_ids)
-    if at is not None:
-        top = last_logits(lm, torch.tensor([greedy.prompt_ids + greedy.new_ids[:at]])).topk(2)
-        margin = top.values[0] - top.values[1]
-        pytest.fail(f"first difference at new token {at}, top-two margin {margin:.2e}")
-    assert (run.stop_reason, run.text) == (greedy.stop_reason, greedy.text)
-    return sum(record.accepted for record in run.loops)
 
 
 @pytest.mark.parametrize("name", ["lm", "tiny_gpt2", "tiny_llama"])

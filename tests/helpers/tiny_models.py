@@ -66,3 +66,8 @@ def same_weights(one, other):
     """
     ours, theirs = one.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def replaced_eos(lm, token):
+    """The same model, with another token as its end."""
+    return type(lm)(lm.model_id, lm.tokenizer, lm.model, lm.device, token, lm.context_length)

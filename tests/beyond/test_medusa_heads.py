@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_speculative import PROMPTS, assert_same_as_greedy
+from drafts import PROMPTS, assert_same_as_greedy
 
 import medusa_lib
 from medusa_lib import encode, load_lm, make_generator, speculate
@@ -309,7 +309,7 @@ def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("medusa_lib.beyond.drafters.one_pass", interrupted)
+        patch.setattr("medusa_lib.beyond.branches.one_pass", interrupted)
         with pytest.raises(KeyboardInterrupt):
             drafter.propose(state, 3)
     assert drafter.model.own is None

@@ -1,9 +1,11 @@
 """Each check passes its solution and names the mistake of typical wrong answers."""
 
 import ast
+import importlib
 import inspect
 import itertools
 import math
+import pkgutil
 import re
 from pathlib import Path
 
@@ -16,9 +18,17 @@ from medusa_lib.beyond.sampling_exactly import is_accepted, residual
 from medusa_lib.exercises.grading import CORRECT, NOT_ATTEMPTED
 from medusa_lib.steps.sampling import draw_from
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
-CHECKS = dict(inspect.getmembers(exercises, inspect.isfunction))
-CHECKS = {name: f for name, f in CHECKS.items() if name.startswith("check_")}
+FOLDER = Path(__file__).parents[2] / "notebooks"
+ROOMS = [
+    importlib.import_module(room.name)
+    for room in pkgutil.iter_modules(exercises.__path__, "medusa_lib.exercises.")
+]
+CHECKS = {
+    name: f
+    for room in ROOMS
+    for name, f in inspect.getmembers(room, inspect.isfunction)
+    if name.startswith("check_") and f.__module__ == room.__name__
+}
 
 
 def second_best(lm, ids):

@@ -1,0 +1,135 @@
+import inspect
+
+import pytest
+from drawing import texts
+from IPython.display import Markdown
+from matplotlib.colors import to_hex
+
+from medusa_lib import medusa_tiny, prefix_accept_once, run_greedy, softmax_temp, top_p_indices
+from medusa_lib.base.course import BEYOND, BEYOND_WORDS, STEP_WORDS, STEPS
+from medusa_lib.exercises.grading import check
+from medusa_lib.teaching.shared import page as lessons_module
+from medusa_lib.teaching.shared import page as under_test
+from medusa_lib.teaching.shared.page import (
+    plot_beyond,
+    plot_pipeline,
+    show_source,
+    source_of,
+    table,
+    where_we_are,
+    where_we_are_beyond,
+)
+from medusa_lib.teaching.shared.style import BLUE
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_pipeline_marks_one_step(step, ax):
+    plot_pipeline(step, ax)
+    filled = [to_hex(box.get_facecolor()) == to_hex(BLUE) for box in ax.patches]
+    assert filled == [i == step for i in range(8)]
+    words = [word.replace("_", " ") for word in STEP_WORDS]
+    assert texts(ax) == [f"STEP{i}\n{word}" for i, word in enumerate(words)]
+    assert [text.get_weight() == "bold" for text in ax.texts] == filled
+
+
+def long_doc(x):
+    """The first line stays.
+
+    The rest goes.
+    """
+    return x  # and what follows
+
+
+def one_line(x):
+    """One line stays."""
+    return x
+
+
+def undocumented(x):
+    return x
+
+
+class Owner:
+    def method(self):
+        """First line.
+
+        More.
+        """
+        return "method"
+
+
+def test_source_keeps_the_first_line_of_a_docstring():
+    assert source_of(long_doc) == (
+        'def long_doc(x):\n    """The first line stays."""\n    return x  # and what follows'
+    )
+    assert source_of(one_line) == 'def one_line(x):\n    """One line stays."""\n    return x'
+    assert source_of(undocumented) == "def undocumented(x):\n    return x"
+    assert source_of(Owner.method) == (
+        'def method(self):\n    """First line."""\n    return "method"'
+    )
+
+
+@pytest.mark.parametrize("function", [softmax_temp, top_p_indices, medusa_tiny, run_greedy, check])
+def test_source_is_the_librarys_own(function):
+    live = inspect.getsource(function)
+    shown = source_of(function)
+    head, _, body = live.partition('"""')[2].partition('"""')
+    assert shown.startswith(live.partition('"""')[0])
+    assert shown.endswith(body.rstrip("\n"))
+    assert head.splitlines()[0] in shown
+    assert shown.count('"""') == 2
+    compile(shown, "<shown>", "exec")
+
+
+def test_show_source_names_where_each_function_lives():
+    shown = show_source(softmax_temp, prefix_accept_once)
+    assert isinstance(shown, Markdown)
+    assert shown.data == (
+        f"`softmax_temp` in `steps/sampling.py`\n```python\n{source_of(softmax_temp)}\n```\n\n"
+        "`prefix_accept_once` in `steps/prefix_accept.py`\n"
+        f"```python\n{source_of(prefix_accept_once)}\n```"
+    )
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_where_we_are_draws_and_says_the_same(step, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(under_test, "plot_pipeline", drawn.append)
+    monkeypatch.setattr(under_test.plt, "show", lambda: drawn.append("shown"))
+    where_we_are(step)
+    lesson = STEPS[step]
+    assert drawn == [step, "shown"]
+    assert capsys.readouterr().out == (
+        f"You are at STEP{step} of STEP0 to STEP7: {lesson.word} ({lesson.file})\n"
+    )
+
+
+def test_table_aligns_its_columns():
+    assert table(["name", "n"], [["a", 1], ["long one", 1234]]) == (
+        "name         n\na            1\nlong one  1234"
+    )
+    assert table(["only"], [["a"], ["bc"]]) == "only\na\nbc"
+    assert table(["x", "y"], []) == "x  y"
+
+
+def test_table_refuses_a_row_of_another_length():
+    with pytest.raises((ValueError, IndexError)):
+        table(["x", "y"], [["a"]])
+
+
+@pytest.mark.parametrize("lesson", range(1, len(BEYOND_WORDS) + 1))
+def test_where_we_are_beyond_marks_one_lesson(lesson, ax, capsys, monkeypatch) -> None:
+    plot_beyond(lesson, ax)
+    boxes = [p for p in ax.patches if type(p).__name__ == "FancyBboxPatch"]
+    filled = [to_hex(box.get_facecolor()) == to_hex(BLUE) for box in boxes]
+    assert filled == [i == lesson for i in range(len(BEYOND_WORDS) + 1)]
+    words = [f"BEYOND{i}\n{w.replace('_', ' ')}" for i, w in enumerate(BEYOND_WORDS, start=1)]
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["STEP0–7", *words]
+    drawn = []
+    monkeypatch.setattr(lessons_module, "plot_beyond", drawn.append)
+    monkeypatch.setattr(lessons_module.plt, "show", lambda: drawn.append("shown"))
+    where_we_are_beyond(lesson)
+    assert drawn == [lesson, "shown"]
+    at = BEYOND[lesson - 1]
+    said = f"You are at BEYOND{lesson}, after STEP0 to STEP7: {at.word} ({at.file})\n"
+    assert capsys.readouterr().out == said

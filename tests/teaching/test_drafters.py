@@ -1,0 +1,177 @@
+import html
+import math
+import re
+import threading
+
+import pytest
+from loops_by_hand import PROMPT, timeless
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from panels import move, says, status
+
+from medusa_lib.beyond.named_drafters import DRAFTERS
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.teaching import drafters as beyond_widgets
+from medusa_lib.teaching.drafters import (
+    DraftersPanel,
+    plot_acceptance_by_position,
+    plot_expected_speedup,
+)
+from medusa_lib.teaching.loops import loops_words
+from medusa_lib.teaching.shared.controls import DRAFTER_NAMES, MORE_DRAFTER_NAMES
+from medusa_lib.teaching.shared.style import BLUE, ORANGE
+
+
+@pytest.fixture
+def ax():
+    return Figure(layout="constrained").subplots()
+
+
+def test_expected_and_measured_share_a_colour(ax) -> None:
+    spans, curve, points = [2, 4, 8], [1.5, 1.25, 1.0], [1.25, 1.0, 0.75]
+    plot_expected_speedup(spans, {"a": curve, "b": curve}, {"a": points}, "τ", ax)
+    line, marks, other, one = ax.lines
+    assert [*line.get_ydata()] == [*other.get_ydata()] == curve
+    assert [*marks.get_ydata()] == points
+    assert [*line.get_xdata()] == [*marks.get_xdata()] == spans
+    assert to_hex(line.get_color()) == to_hex(marks.get_color()) == to_hex(BLUE)
+    assert to_hex(other.get_color()) == to_hex(ORANGE)
+    assert marks.get_linestyle() == "None"
+    assert [*one.get_ydata()] == [1, 1]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["a, formula", "a, measured", "b, formula"]
+    assert ax.get_ylabel() == "τ"
+    assert [*ax.get_xticks()] == spans
+
+
+def test_curves_alone_carry_their_plain_names(ax) -> None:
+    plot_expected_speedup([1, 2], {"α = 0.5": [1.5, 1.75]}, ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["α = 0.5"]
+
+
+def test_positions_that_few_loops_reached_are_left_out(ax) -> None:
+    pairs = [(20, 10), (10, 8), (4, 4)]
+    plot_acceptance_by_position({"a": pairs, "b": [(2, 1)]}, ax=ax)
+    a, alpha, b, other = ax.lines
+    assert [*a.get_xdata()] == [1, 2]
+    assert [*a.get_ydata()] == [0.5, 0.8]
+    assert [*alpha.get_ydata()] == pytest.approx([22 / 34] * 2), "α counts every position"
+    assert not [*b.get_xdata()]
+    areas = next(c for c in ax.collections if isinstance(c, PathCollection)).get_sizes()
+    assert areas[0] > areas[1]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["a", "its α, 0.65", "b", "its α, 0.50"]
+    assert alpha.get_linestyle() == other.get_linestyle() == "--"
+    plot_acceptance_by_position({"a": pairs}, 1, ax)
+    assert [*ax.lines[4].get_ydata()] == [0.5, 0.8, 1.0]
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Make every run wait at its first loop until it is let go: hold.reached, hold.go."""
+
+    class Hold:
+        reached, go = threading.Event(), threading.Event()
+
+    real = beyond_widgets.stream
+
+    def slow(*args, **knobs):
+        for record in real(*args, **knobs):
+            Hold.reached.set()
+            assert Hold.go.wait(30)
+            yield record
+
+    monkeypatch.setattr(beyond_widgets, "stream", slow)
+    Hold.go.set()
+    return Hold
+
+
+def test_panel_names_each_drafter_that_ships() -> None:
+    assert {name for _, name in MORE_DRAFTER_NAMES} == set(DRAFTERS)
+    assert {name for _, name in DRAFTER_NAMES} == {"self", "ngram", "draft_model"}
+
+
+def test_panel_says_what_it_shows_at_first(lm) -> None:
+    panel, again = (DraftersPanel(lm, PROMPT, 12) for _ in range(2))
+    run = speculate(lm, PROMPT, "ngram", 12, span=4)
+    assert panel.says == again.says == panel._repr_mimebundle_()["text/plain"]
+    assert panel.says.startswith("Panel: drafter, span")
+    assert panel.says.endswith(loops_words(run.loops))
+    assert says(panel) == loops_words(run.loops)
+    assert {"medusa-panel", "DraftersPanel"} <= set(panel._dom_classes)
+    ids = [set(re.findall(r'\sid="([^"]+)"', one.view.value)) for one in (panel, again)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+@pytest.mark.parametrize("drafter", ["self", "ngram", "draft_model"])
+@pytest.mark.parametrize(("span", "adaptive", "temperature"), [(1, False, 0.0), (6, True, 0.8)])
+def test_panel_shows_the_run_at_its_controls(lm, drafter, span, adaptive, temperature) -> None:
+    panel = DraftersPanel(lm, PROMPT, 12)
+    before = panel.says
+    move(panel, drafter=drafter, span=span, adaptive=adaptive, temperature=temperature)
+    knobs = {"span": span, "adaptive": adaptive, "temperature": temperature}
+    run = speculate(lm, PROMPT, drafter, 12, **knobs)
+    assert timeless(panel.loops) == timeless(run.loops)
+    assert says(panel) == loops_words(run.loops)
+    bars = re.findall(r'id="[^"]*-accepted-(\d+)"', panel.view.value)
+    assert [int(n) for n in bars] == [loop.index for loop in run.loops]
+    assert panel.progress.value == len(run.new_ids)
+    assert panel.cancel.disabled
+    assert not panel.message.value
+    assert panel.says == before, "the text form stays, whatever is moved"
+
+
+def test_panel_draws_while_the_run_goes_on(lm, monkeypatch) -> None:
+    monkeypatch.setattr(beyond_widgets, "REDRAW_SECONDS", 0)
+    panel = DraftersPanel(lm, PROMPT, 8)
+    views = []
+    panel.view.observe(lambda change: views.append(change["new"]), names="value")
+    move(panel, drafter="self", span=1)
+    drawn = [len(re.findall(r'id="[^"]*-accepted-\d+"', view)) for view in views]
+    loops = math.ceil(8 / 2)
+    assert drawn == list(range(1, loops + 1))
+
+
+def test_panel_can_be_cancelled_and_used_again(lm, hold) -> None:
+    panel = DraftersPanel(lm, PROMPT, 12)
+    hold.go.clear(), hold.reached.clear()
+    panel.span.value = 2
+    assert hold.reached.wait(30)
+    assert not panel.cancel.disabled
+    panel.cancel.click()
+    hold.go.set()
+    assert panel.worker.wait(60)
+    assert re.fullmatch(r"cancelled after \d+ tokens; change a control to run again", status(panel))
+    assert len(panel.loops) == 1
+    assert says(panel) == loops_words(panel.loops)
+    assert panel.cancel.disabled
+    move(panel, span=3)
+    assert not panel.message.value
+    assert says(panel) == loops_words(speculate(lm, PROMPT, "ngram", 12, span=3).loops)
+
+
+def test_a_newer_value_overtakes(lm, hold) -> None:
+    panel = DraftersPanel(lm, PROMPT, 12)
+    messages = []
+    panel.message.observe(lambda change: messages.append(change["new"]), names="value")
+    hold.go.clear(), hold.reached.clear()
+    panel.span.value = 1
+    assert hold.reached.wait(30)
+    panel.span.value = 5
+    panel.drafter.value = "draft_model"
+    hold.go.set()
+    assert panel.worker.wait(60)
+    run = speculate(lm, PROMPT, "draft_model", 12, span=5)
+    assert says(panel) == loops_words(run.loops)
+    assert not any(messages), "a run that is overtaken says nothing"
+
+
+def test_panel_says_that_a_model_has_no_draft_model(tiny_gpt2) -> None:
+    panel = DraftersPanel(tiny_gpt2, "abc", 4)
+    move(panel, drafter="draft_model")
+    assert "draft must be a model with the tokens of tiny-gpt2" in html.unescape(
+        panel.message.value
+    )
+    assert 'role="alert"' in panel.message.value
