@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.config import Cfg
 from medusa_lib.base.metrics import first_difference, metrics, metrics_rows, speedup
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.base.words import Hook, Prompt
 from medusa_lib.beyond.drafters import Drafter
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.speculative import speculate
-from medusa_lib.steps.loops import OnLoop, medusa_tiny, run_greedy
+from medusa_lib.steps.loops import medusa_tiny, run_greedy
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import decode
 
@@ -55,11 +57,12 @@ class Comparison:
         return min((at for at in found if at is not None), default=None)
 
 
+@checked
 def compare(
     lm: LM,
-    prompt: str = PROMPT,
+    prompt: Prompt = PROMPT,
     cfg: Cfg | None = None,
-    on_loop: OnLoop | None = None,
+    on_loop: Hook = None,
     drafter: str | Drafter = "ngram",
 ) -> Comparison:
     """Run greedy, Medusa-tiny, cached greedy and the cure on one prompt.
@@ -68,23 +71,9 @@ def compare(
     on_loop sees the loops of all, in this order. drafter: who drafts for the cure, at its own
     span. Raises ValueError for a bad cfg or a prompt out of range, before any pass.
     """
-    cfg = Cfg() if cfg is None else cfg
-    if not isinstance(cfg, Cfg):
-        raise ValueError(f"cfg must be None or a Cfg, got {cfg!r}")
-    drafter = make_drafter(drafter, lm)
+    cfg, drafter = cfg or Cfg(), make_drafter(drafter, lm)
     greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
-    medusa = medusa_tiny(
-        lm,
-        prompt,
-        cfg.MAX_NEW_TOKENS,
-        span=cfg.SPAN,
-        temperature=cfg.TEMPERATURE,
-        top_p=cfg.TOP_P,
-        seed=cfg.SEED,
-        ban_eos_first_n=cfg.BAN_EOS_FIRST_N,
-        rep_ban_n=cfg.REP_BAN_N,
-        on_loop=on_loop,
-    )
+    medusa = medusa_tiny(lm, prompt, on_loop=on_loop, **cfg.knobs)
     cached = speculate(lm, prompt, None, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
     cure = speculate(lm, prompt, drafter, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
     return Comparison(prompt, cfg, greedy, medusa, cached, cure)
@@ -92,7 +81,7 @@ def compare(
 
 def show_token(lm: LM, token: int) -> str:
     """One token in quotes, or EOS, which has no text."""
-    return "EOS" if token == lm.eos_id else repr(decode(lm, [token]))
+    return "EOS" if lm.is_end(token) else repr(decode(lm, [token]))
 
 
 def describe_loop(lm: LM, record: LoopRecord) -> str:

@@ -1,11 +1,88 @@
-"""Input checks, so that a bad value is named before any model pass is spent on it."""
+"""Input checks, so that a bad value is named before any model pass is spent on it.
+
+Each check takes a parameter's name and value and returns the value as it is to be used. `checked`
+makes a function's types check its arguments: see words.py.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+import sys
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import TypeVar, get_args, get_type_hints
 
 import torch
+
+F = TypeVar("F", bound=Callable)
+# What comes from the steps and the cure themselves was checked where it came in.
+TRUSTED = ("medusa_lib.steps.", "medusa_lib.beyond.", "medusa_lib.engine.")
+
+
+class Check:
+    """A check as part of a type: `Annotated[int, Check(check_int, 1)]`."""
+
+    def __init__(self, check: Callable[..., object], *limits: object) -> None:
+        self.check, self.limits = check, limits
+
+    def __call__(self, name: str, value: object) -> object:
+        """The value as it is to be used. Raises ValueError naming the parameter and the range."""
+        return self.check(name, value, *self.limits)
+
+
+def check_in(kind: object) -> Callable[[str, object], object] | None:
+    """The check that a type carries, if it has one; `Kind | None` lets None through.
+
+    A class may be checked, too, by its own class method `check_argument(name, value)`.
+    """
+    notes = getattr(kind, "__metadata__", ())
+    check = next((note for note in notes if isinstance(note, Check)), None)
+    check = check or getattr(kind, "check_argument", None)
+    if check is None and type(None) in get_args(kind):
+        inner = next((found for part in get_args(kind) if (found := check_in(part))), None)
+        return inner and (lambda name, value: None if value is None else inner(name, value))
+    return check
+
+
+def checks_of(owner: Callable) -> dict[str, Callable[[str, object], object]]:
+    """For each parameter of a function, or field of a class, whose type has a check: that check."""
+    kinds = get_type_hints(owner, include_extras=True)
+    found = {name: check_in(kind) for name, kind in kinds.items() if name != "return"}
+    return {name: check for name, check in found.items() if check is not None}
+
+
+def checked(function: F) -> F:
+    """The same function, which checks its arguments by their types before its body runs.
+
+    A default is not checked, nor is a call from the steps or the cure: within a decoding loop a
+    check costs nothing.
+    """
+    signature = inspect.signature(function)
+    checks = functools.cache(lambda: checks_of(function))  # not yet: a class may be unfinished
+    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
+
+    @functools.wraps(function)
+    def guarded(*args: object, **kwargs: object) -> object:
+        if sys._getframe(1).f_globals.get("__name__", "").startswith(TRUSTED):
+            return function(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            check = checks().get(name)
+            if name == rest and check is not None:
+                given.arguments[name] = {key: check(key, one) for key, one in value.items()}
+            elif check is not None:
+                given.arguments[name] = check(name, value)
+        return function(*given.args, **given.kwargs)
+
+    return guarded
+
+
+def check_fields(record: object) -> None:
+    """Check each field of a dataclass by its type, as `checked` does a function's arguments."""
+    for name, check in checks_of(type(record)).items():
+        object.__setattr__(record, name, check(name, getattr(record, name)))
 
 
 def check_int(name: str, value: object, low: int) -> int:
@@ -33,10 +110,18 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_callable(name: str, value: object) -> None:
-    """`value` is None or can be called. Raises ValueError otherwise."""
+def check_prompt(name: str, value: object) -> str:
+    """`value` as a str with a visible character. Raises ValueError otherwise."""
+    if not check_text(name, value).strip():
+        raise ValueError(f"{name} must be a str with a visible character, got {value!r}")
+    return value
+
+
+def check_callable(name: str, value: object) -> Callable[..., object] | None:
+    """`value` as a function or None. Raises ValueError otherwise."""
     if value is not None and not callable(value):
         raise ValueError(f"{name} must be None or a function, got {value!r}")
+    return value
 
 
 def _finite(value: Real) -> bool:
@@ -46,7 +131,7 @@ def _finite(value: Real) -> bool:
         return False
 
 
-def check_temperature(value: object, name: str = "temperature") -> float:
+def check_number(name: str, value: object) -> float:
     """`value` as a finite float >= 0. Raises ValueError otherwise."""
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not _finite(value) or value < 0:
@@ -54,7 +139,7 @@ def check_temperature(value: object, name: str = "temperature") -> float:
     return float(value)
 
 
-def check_top_p(value: object, name: str = "top_p", high: float = 1) -> float | None:
+def check_top_p(name: str, value: object, high: float = 1) -> float | None:
     """`value` in [0, high] as a float, above 1 as 1; None is "keep all". Else ValueError."""
     if value is None:
         return None
@@ -72,7 +157,7 @@ def check_share(name: str, value: object) -> float:
     return float(value)
 
 
-def check_seed(value: object, name: str = "seed") -> int | None:
+def check_seed(name: str, value: object) -> int | None:
     """`value` as an int in [0, 2**63), or None for "no seeding". Raises ValueError otherwise."""
     if value is None:
         return None
@@ -81,7 +166,7 @@ def check_seed(value: object, name: str = "seed") -> int | None:
     return int(value)
 
 
-def check_ids(ids: object, name: str = "ids") -> torch.Tensor:
+def check_ids(name: str, ids: object) -> torch.Tensor:
     """`ids` as an integer tensor `[1, T]`, T >= 1. Raises ValueError otherwise."""
     if not isinstance(ids, torch.Tensor):
         raise ValueError(f"{name} must be an integer tensor [1, T], got {type(ids).__name__}")
@@ -92,7 +177,14 @@ def check_ids(ids: object, name: str = "ids") -> torch.Tensor:
     return ids
 
 
-def check_vector(values: object, name: str) -> torch.Tensor:
+def check_branch(name: str, value: object) -> list[int]:
+    """`value` as a list of token ids, at least one. Raises ValueError otherwise."""
+    if not isinstance(value, Sequence) or not len(value):
+        raise ValueError(f"{name} must be a list of at least 1 token, got {value!r}")
+    return [check_int(f"{name} token", token, 0) for token in value]
+
+
+def check_vector(name: str, values: object) -> torch.Tensor:
     """`values` as a finite floating tensor `[V]`, V >= 1. Raises ValueError otherwise."""
     if not isinstance(values, torch.Tensor):
         raise ValueError(f"{name} must be a float tensor [V], got {type(values).__name__}")
@@ -105,16 +197,16 @@ def check_vector(values: object, name: str) -> torch.Tensor:
     return values
 
 
-def check_probs(probs: object, name: str = "probs") -> torch.Tensor:
+def check_probs(name: str, probs: object) -> torch.Tensor:
     """`probs` as a finite tensor `[V]`, >= 0, sum 1 ± 0.01. Raises ValueError otherwise."""
-    low, total = check_vector(probs, name).min().item(), probs.double().sum().item()
+    low, total = check_vector(name, probs).min().item(), probs.double().sum().item()
     if low < 0 or abs(total - 1) > 0.01:  # half precision rounds, so not closer
         raise ValueError(f"{name} must be >= 0 with a sum of 1, got min {low:g}, sum {total:g}")
     return probs
 
 
-def check_generator(generator: object) -> torch.Generator:
+def check_generator(name: str, generator: object) -> torch.Generator:
     """A CPU `torch.Generator`, so that draws are the same on any device. Raises ValueError."""
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        raise ValueError(f"generator must be a torch.Generator on the CPU, got {generator!r}")
+        raise ValueError(f"{name} must be a torch.Generator on the CPU, got {generator!r}")
     return generator

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from medusa_lib.base.checks import check_bool, check_int, check_seed, check_temperature, check_top_p
+from medusa_lib.base.checks import check_fields
+from medusa_lib.base.words import (
+    Count,
+    Flag,
+    Positive,
+    Seed,
+    Span,
+    Temperature,
+    TopP,
+)
 
 SHIPPED_MODEL = "bookworm"
 DRAFT_MODEL = "bookmite"  # much smaller, same tokens: it drafts for the shipped model
@@ -35,23 +44,29 @@ class Cfg:
     """
 
     MODEL_ID: str = field(default_factory=default_model_id)
-    TEMPERATURE: float = 0.9
-    TOP_P: float | None = 0.95
-    SPAN: int = 3
-    MAX_NEW_TOKENS: int = 30
-    BAN_EOS_FIRST_N: int = 0
-    REP_BAN_N: int = 0
-    SEED: int | None = 7
-    DEBUG: bool = False
+    TEMPERATURE: Temperature = 0.9
+    TOP_P: TopP = 0.95
+    SPAN: Span = 3
+    MAX_NEW_TOKENS: Positive = 30
+    BAN_EOS_FIRST_N: Count = 0
+    REP_BAN_N: Count = 0
+    SEED: Seed = 7
+    DEBUG: Flag = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.MODEL_ID, str) or not self.MODEL_ID.strip():
             raise ValueError(f"MODEL_ID must be a non-empty str, got {self.MODEL_ID!r}")
-        check_temperature(self.TEMPERATURE, "TEMPERATURE")
-        check_top_p(self.TOP_P, "TOP_P")
-        check_int("SPAN", self.SPAN, 1)
-        check_int("MAX_NEW_TOKENS", self.MAX_NEW_TOKENS, 1)
-        check_int("BAN_EOS_FIRST_N", self.BAN_EOS_FIRST_N, 0)
-        check_int("REP_BAN_N", self.REP_BAN_N, 0)
-        check_seed(self.SEED, "SEED")
-        check_bool("DEBUG", self.DEBUG)
+        check_fields(self)
+
+    @classmethod
+    def check_argument(cls, name: str, value: object) -> Cfg:
+        """`value` as a Cfg. Raises ValueError for anything else."""
+        if not isinstance(value, cls):
+            raise ValueError(f"{name} must be None or a Cfg, got {value!r}")
+        return value
+
+    @property
+    def knobs(self) -> dict[str, object]:
+        """The knobs by the names that medusa_tiny gives them."""
+        others = ("MODEL_ID", "DEBUG")
+        return {name.lower(): value for name, value in vars(self).items() if name not in others}

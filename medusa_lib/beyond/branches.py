@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from medusa_lib.base.checks import check_generator, check_int, check_temperature, check_top_p
+from medusa_lib.base.checks import check_int, checked
+from medusa_lib.base.words import Generator, Ids, Parents, Positive, Temperature, TopP
 from medusa_lib.beyond.drafters import ModelDrafter
 from medusa_lib.beyond.one_pass import Branch, State, check_tree_fits, one_pass, roll_back
-from medusa_lib.beyond.trees import Parents, follow, merge_branches
-from medusa_lib.steps.model import LM, check_lm
+from medusa_lib.beyond.trees import follow, merge_branches
+from medusa_lib.steps.model import LM
 from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.utilities import check_fits
 
 
 def accept_longest(
-    lm: LM, ids: torch.Tensor, branches: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, int, list[int]]:
+    lm: LM, ids: Ids, branches: Sequence[Sequence[int]]
+) -> tuple[Ids, int, list[int]]:
     """Accept a prefix of each branch, keep the longest → (grown ids, winner, accepted counts).
 
     The ids `[1, T]` grow by the winner's accepted tokens and, unless it was accepted whole, by
@@ -35,7 +34,7 @@ def accept_longest(
     return tries[winner][0], winner, counts
 
 
-def check_branches(lm: LM, ids: torch.Tensor, branches: Sequence[Sequence[int]]) -> None:
+def check_branches(lm: LM, ids: Ids, branches: Sequence[Sequence[int]]) -> None:
     """Raises ValueError unless there is a branch, and each has tokens that fit the model."""
     if not isinstance(branches, Sequence) or not len(branches):
         raise ValueError(f"branches must be a list of at least 1 branch, got {branches!r}")
@@ -62,17 +61,17 @@ class BranchesDrafter:
 
     span = 3
 
+    @checked
     def __init__(
         self,
         lm: LM,
-        generator: torch.Generator,
-        count: int = 3,
-        temperature: float = 0.9,
-        top_p: float | None = 0.95,
+        generator: Generator,
+        count: Positive = 3,
+        temperature: Temperature = 0.9,
+        top_p: TopP = 0.95,
     ) -> None:
-        self.lm, self.generator = check_lm(lm), check_generator(generator)
-        self.count = check_int("count", count, 1)
-        self.temperature, self.top_p = check_temperature(temperature), check_top_p(top_p)
+        self.lm, self.generator, self.count = lm, generator, count
+        self.temperature, self.top_p = temperature, top_p
         self.model = ModelDrafter(lm, temperature, top_p, generator)
 
     def check_fits(self, lm: LM) -> None:
@@ -97,17 +96,21 @@ class BranchesDrafter:
             return Branch()
         self.model.catch_up(ids)
         own, branches, passes = self.model.own, [[] for _ in range(self.count)], 0
-        while passes < span and not all(self.lm.eos_id in branch for branch in branches):
+        while passes < span and not all(map(self.has_ended, branches)):
             tokens, parents = merge_branches(branches)
             logits = one_pass(own, tokens, parents if tokens else None)
             passes += 1
             roll_back(own, len(own.ids) - 1)  # the last id is fed again: its row comes first
             rows = [path_rows(branch, tokens, parents) for branch in branches]
             for branch, row in zip(branches, rows, strict=True):
-                if self.lm.eos_id not in branch:
+                if not self.has_ended(branch):
                     branch.append(self.model.pick(logits[row])[0])
         tokens, parents = merge_branches(branches)
         return Branch(tokens, passes=passes, parents=parents)
+
+    def has_ended(self, branch: list[int]) -> bool:
+        """True for a branch whose text ends."""
+        return any(map(self.lm.is_end, branch))
 
 
 def path_rows(branch: list[int], tokens: list[int], parents: Parents) -> int:

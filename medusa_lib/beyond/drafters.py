@@ -8,19 +8,12 @@ from typing import Protocol
 
 import torch
 
-from medusa_lib.base.checks import (
-    check_bool,
-    check_callable,
-    check_generator,
-    check_int,
-    check_share,
-    check_temperature,
-    check_top_p,
-)
+from medusa_lib.base.checks import check_callable, check_int, checked
 from medusa_lib.base.config import DRAFT_MODEL
+from medusa_lib.base.words import Flag, Generator, Positive, Share, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch, State, check_is_branch, one_pass, roll_back
 from medusa_lib.engine.twin import refresh
-from medusa_lib.steps.model import LM, ModelLoadError, check_lm, load_lm
+from medusa_lib.steps.model import LM, ModelLoadError, load_lm
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
 DEFAULT_SPAN = 4  # of a drafter that names none
@@ -53,13 +46,16 @@ class NgramDrafter:
 
     span = 7
 
+    @checked
     def __init__(
-        self, longest: int = 3, shortest: int = 1, trust: int | None = None, agree: bool = False
+        self,
+        longest: Positive = 3,
+        shortest: Positive = 1,
+        trust: Positive | None = None,
+        agree: Flag = False,
     ) -> None:
-        self.longest = check_int("longest", longest, check_int("shortest", shortest, 1))
-        self.shortest = shortest
-        self.trust = None if trust is None else check_int("trust", trust, 1)
-        self.agree = check_bool("agree", agree)
+        self.longest, self.shortest = check_int("longest", longest, shortest), shortest
+        self.trust, self.agree = trust, agree
         self.ids: list[int] = []
         self.places: dict[tuple[int, ...], int] = {}  # n-gram → where it last ended
         self.followed: dict[tuple[int, ...], int] = {}  # n-gram → the token after it
@@ -103,17 +99,17 @@ class ModelDrafter:
 
     span = 4
 
+    @checked
     def __init__(
         self,
         lm: LM,
-        temperature: float,
-        top_p: float | None,
-        generator: torch.Generator,
-        sure: float = 0.0,
+        temperature: Temperature,
+        top_p: TopP,
+        generator: Generator,
+        sure: Share = 0.0,
     ) -> None:
-        self.lm, self.temperature = check_lm(lm), check_temperature(temperature)
-        self.top_p, self.generator = check_top_p(top_p), check_generator(generator)
-        self.sure = check_share("sure", sure)
+        self.lm, self.temperature, self.top_p = lm, temperature, top_p
+        self.generator, self.sure = generator, sure
         self.own: State | None = None
 
     def check_fits(self, _lm: LM) -> None:
@@ -151,7 +147,7 @@ class ModelDrafter:
             probs.append(q)
             self.own.ids.append(token)
             unsure = self.sure and float(torch.softmax(logits, -1)[token]) < self.sure
-            if unsure or token == self.lm.eos_id:
+            if unsure or self.lm.is_end(token):
                 break
         return Branch(tokens, probs if self.temperature else None, passes=len(tokens))
 
@@ -268,7 +264,7 @@ def draft_fits(lm: LM) -> bool:
 
 
 def draft_model(
-    lm: LM, temperature: float, top_p: float | None, generator: torch.Generator
+    lm: LM, temperature: Temperature, top_p: TopP, generator: Generator
 ) -> ModelDrafter:
     """The shipped draft model for `lm`, which stops where it is unsure.
 

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medusa_lib.base.checks import check_int, check_share
+from medusa_lib.base.checks import check_fields
+from medusa_lib.base.words import Node, Parents, Positive, Share
 from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
 from medusa_lib.beyond.one_pass import Branch, State, check_tree_fits
-from medusa_lib.beyond.trees import Node, Parents, parents_of
+from medusa_lib.beyond.trees import parents_of
 from medusa_lib.steps.model import LM
+
+# A guess that waits to join the tree: minus how likely it is, its node, its token, and what the
+# head before it said from. The likeliest comes first.
+Guess = tuple[float, Node, int, torch.Tensor]
 
 
 @torch.inference_mode()
@@ -28,24 +33,31 @@ def draft_best_first(
     enough the next head guesses what follows it. How likely: the product of the heads'
     probabilities on the way to it.
     """
-    hidden = hidden[None].float()
-    waiting, taken = [], {}  # the likeliest first; node → token
-
-    def guess(node: Node, token: int, chance: float, before: torch.Tensor) -> None:
-        before = heads.step(len(node), hidden, before, token)
-        scores = heads.out(before)[0].cpu().numpy()
-        best = best_shares(scores, growth.ranks, chance, growth.least)
-        for rank, (word, share) in enumerate(best):
-            heapq.heappush(waiting, (-share, (*node, rank), heads.words[word], before))
-
-    guess((), token, 1.0, hidden)
+    hidden, taken = hidden[None].float(), {}  # [1, width]; node → token
+    waiting = guesses_after(heads, hidden, (-1.0, (), token, hidden), growth)
     while waiting and len(taken) < growth.most:
-        share, node, token, before = heapq.heappop(waiting)
-        taken[node] = token
-        if len(node) < depth and -share >= growth.least_open and len(taken) < growth.most:
-            guess(node, token, -share, before)
+        likeliest = heapq.heappop(waiting)
+        minus_chance, node, guess, _ = likeliest
+        taken[node] = guess
+        if len(node) < depth and -minus_chance >= growth.least_open and len(taken) < growth.most:
+            for following in guesses_after(heads, hidden, likeliest, growth):
+                heapq.heappush(waiting, following)
     nodes = sorted(taken)  # the way of the best guesses first: see check_nodes
     return [taken[node] for node in nodes], parents_of(nodes)
+
+
+def guesses_after(
+    heads: MedusaHeads, hidden: torch.Tensor, guess: Guess, growth: Growth
+) -> list[Guess]:
+    """What the next head guesses to follow a guess, the likeliest first."""
+    minus_chance, node, token, before = guess
+    before = heads.step(len(node), hidden, before, token)  # [1, width]
+    scores = heads.out(before)[0].cpu().numpy()  # [words]
+    best = best_shares(scores, growth.ranks, -minus_chance, growth.least)
+    return [
+        (-share, (*node, rank), heads.words[word], before)
+        for rank, (word, share) in enumerate(best)
+    ]
 
 
 def best_shares(
@@ -77,16 +89,14 @@ class Growth:
     least_open: how likely, for the next head to be asked.
     """
 
-    most: int = 8
-    depth: int = 8
-    ranks: int = 2
-    least: float = 0.1
-    least_open: float = 0.35
+    most: Positive = 8
+    depth: Positive = 8
+    ranks: Positive = 2
+    least: Share = 0.1
+    least_open: Share = 0.35
 
     def __post_init__(self) -> None:
-        for name in ("most", "depth", "ranks"):
-            check_int(name, getattr(self, name), 1)
-        check_share("least", self.least), check_share("least_open", self.least_open)
+        check_fields(self)
 
 
 class GrowingDrafter(FromHidden):

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medusa_lib.base.config import shipped_folder
+from medusa_lib.base.words import Node
 from medusa_lib.beyond.medusa_heads import (
     HeadsError,
     HeadsShape,
@@ -19,7 +20,6 @@ from medusa_lib.beyond.medusa_heads import (
     model_parts,
     new_heads,
 )
-from medusa_lib.beyond.trees import Node
 from medusa_lib.steps.model import LM
 
 HEADS_FILE, SETTINGS_FILE = "heads.safetensors", "heads.json"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from medusa_lib.base.checks import check_int, check_seed, check_temperature
+from medusa_lib.base.checks import check_fields, checked
+from medusa_lib.base.words import Generator, Hook, Node, Positive, Seed, Temperature
 from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, new_heads
-from medusa_lib.beyond.trees import Node
 from medusa_lib.steps.model import LM
 
 DECAY = 0.8  # how much less each further head counts in the loss, the paper's
@@ -56,20 +56,19 @@ class Examples:
         return len(self.hidden)
 
 
+@checked
 @torch.inference_mode()
 def write_texts(
     lm: LM,
     prompts: torch.Tensor,
-    new_tokens: int,
-    temperature: float,
-    generator: torch.Generator,
+    new_tokens: Positive,
+    temperature: Temperature,
+    generator: Generator,
 ) -> Texts:
     """The model goes on from prompts `[n, P]` with `new_tokens` each, all at once.
 
     temperature 0: its own choices. Raises ValueError for a knob out of range.
     """
-    check_int("new_tokens", new_tokens, 1)
-    temperature = check_temperature(temperature)
     cache, fed, ids = DynamicCache(config=lm.model.config), prompts.to(lm.device), prompts
     hidden, choices = [], []
     for _ in range(new_tokens + 1):
@@ -181,14 +180,13 @@ class Training:
     for everything else. seed: of the order of examples and the first weights.
     """
 
-    steps: int = 600
-    batch: int = 512
+    steps: Positive = 600
+    batch: Positive = 512
     lr: float = 3e-3
-    seed: int = 7
+    seed: Seed = 7
 
     def __post_init__(self) -> None:
-        check_int("steps", self.steps, 1), check_int("batch", self.batch, 1)
-        check_seed(self.seed)
+        check_fields(self)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a number > 0, got {self.lr!r}")
 
@@ -233,16 +231,11 @@ def train_steps(
 
     The batch of a step depends on the seed and the step alone, so that a run can be resumed.
     """
-    heads, device = learner.heads.train(), learner.heads.vocab.device
-    places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)
-    count = heads.shape.count
+    heads = learner.heads.train()
+    places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)  # [n, K]
     while learner.step < training.steps:
         set_rates(learner, training)
-        rng = random.Random(training.seed * 1_000_003 + learner.step)
-        chosen = torch.tensor([rng.randrange(len(examples)) for _ in range(training.batch)])
-        hidden = examples.hidden[chosen].float().to(device)
-        scores = heads(hidden, examples.tokens[chosen, :count].to(device))
-        loss = heads_loss(scores, places[chosen, :count].to(device))
+        loss = loss_on(heads, examples, places, batch_of(learner.step, examples, training))
         if loss.requires_grad:
             loss.backward()
         learner.optimizer.step()
@@ -250,6 +243,22 @@ def train_steps(
         learner.step += 1
         yield learner.step, loss.item()
     heads.eval()
+
+
+def batch_of(step: int, examples: Examples, training: Training) -> torch.Tensor:
+    """The places `[batch]` of the examples that a step trains on."""
+    rng = random.Random(training.seed * 1_000_003 + step)
+    return torch.tensor([rng.randrange(len(examples)) for _ in range(training.batch)])
+
+
+def loss_on(
+    heads: MedusaHeads, examples: Examples, places: torch.Tensor, chosen: torch.Tensor
+) -> torch.Tensor:
+    """The heads' loss on the chosen examples. places: `[n, K]`, of all labels."""
+    count, device = heads.shape.count, heads.vocab.device
+    hidden = examples.hidden[chosen].float().to(device)  # [batch, width]
+    tokens = examples.tokens[chosen, :count].to(device)  # [batch, K]
+    return heads_loss(heads(hidden, tokens), places[chosen, :count].to(device))
 
 
 @torch.inference_mode()
@@ -301,26 +310,41 @@ class Joint:
         return self.counts.get(node, 0) / max(1, self.size)
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How a model writes texts to learn from: so many at once, after openings of its own.
+
+    opening, new: tokens of an opening, and after it. temperature 0: its own choices.
+    """
+
+    texts: Positive = 64
+    opening: Positive = 16
+    new: Positive = 48
+    temperature: Temperature = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@checked
 def self_distilled(
     lm: LM,
-    tokens: int,
-    count: int,
-    generator: torch.Generator,
-    temperature: float = 0.0,
-    on_batch: Callable[[int], None] | None = None,
-    lengths: tuple[int, int, int] = (64, 16, 48),
+    tokens: Positive,
+    count: Positive,
+    generator: Generator,
+    writing: Writing | None = None,
+    on_batch: Hook = None,
 ) -> Examples:
-    """Examples from about `tokens` tokens that the model wrote after its own openings.
+    """Examples for `count` heads from about `tokens` tokens that the model writes.
 
-    lengths: (texts at once, tokens of an opening, new tokens). on_batch is told the tokens so far.
+    on_batch is told the tokens so far.
     """
-    check_int("tokens", tokens, 1)
-    texts, opening, new = lengths
-    parts, written = [], 0
+    how, parts, written = writing or Writing(), [], 0
     while written < tokens:
-        prompts = openings(lm, texts, opening, generator)
-        parts.append(examples_of(write_texts(lm, prompts, new, temperature, generator), count))
-        written += texts * new
+        prompts = openings(lm, how.texts, how.opening, generator)
+        texts = write_texts(lm, prompts, how.new, how.temperature, generator)
+        parts.append(examples_of(texts, count))
+        written += how.texts * how.new
         if on_batch is not None:
             on_batch(written)
     return joined(parts)

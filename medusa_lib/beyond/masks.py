@@ -7,7 +7,8 @@ from functools import lru_cache, wraps
 
 import torch
 
-from medusa_lib.beyond.trees import Parents, path_to, tree_depths
+from medusa_lib.base.words import Parents
+from medusa_lib.beyond.trees import path_to, tree_depths
 
 FEW_ROWS = 64  # larger masks are not kept for the next pass
 

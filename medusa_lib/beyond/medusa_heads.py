@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import check_fields, check_int
+from medusa_lib.base.words import Node, Positive
 from medusa_lib.beyond.one_pass import FAMILIES, Branch, State, check_tree_fits
-from medusa_lib.beyond.trees import Node, parents_of
+from medusa_lib.beyond.trees import parents_of
 from medusa_lib.engine.twin import quick_layers, quick_linear, stamp, version_of
 from medusa_lib.steps.model import LM
 
@@ -37,16 +38,15 @@ class HeadsShape:
     """
 
     kind: str = "hydra"
-    count: int = 4
-    width: int = 256
-    inner: int = 512
-    words: int = 1536
+    count: Positive = 4
+    width: Positive = 256
+    inner: Positive = 512
+    words: Positive = 1536
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        for name in ("count", "width", "inner", "words"):
-            check_int(name, getattr(self, name), 1)
+        check_fields(self)
 
 
 class MedusaHeads(nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,34 @@ from medusa_lib.steps.utilities import greedy_next
 # two kinds of pass that `python -m medusa_lib.bench.numerics` finds for numbers of this type.
 TIE_BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.1, torch.float64: 1e-6}
 LOWEST = float(np.finfo(np.float32).min)
+HALF = (torch.bfloat16, torch.float16)
+LAST_BITS = 4  # so many of the smallest steps apart, two 16-bit logits may be a near tie
+
+
+@dataclass(frozen=True)
+class NearTie:
+    """How close two logits must be to count as a near tie.
+
+    bound: at least so close; 0: none is. grain: of large logits as a share of their size, since
+    in 16 bits these are coarser than the bound.
+    """
+
+    bound: float
+    grain: float = 0.0
+
+    @classmethod
+    def of(cls, lm: LM, bound: float | None = None) -> NearTie:
+        """What counts as one for a model; bound None: the measured one for its numbers."""
+        dtype = lm.model.dtype
+        grain = LAST_BITS * torch.finfo(dtype).eps if dtype in HALF else 0.0
+        usual = TIE_BOUNDS.get(dtype, TIE_BOUNDS[torch.float32])
+        return cls(usual if bound is None else bound, grain)
+
+    def at(self, logits: torch.Tensor) -> float:
+        """The bound for the logits `[n, V]` of one pass."""
+        if not (self.grain and self.bound):
+            return self.bound
+        return max(self.bound, self.grain * float(logits.amax(dim=-1).abs().max()))
 
 
 def as_rows(logits: torch.Tensor) -> np.ndarray:
@@ -42,7 +71,3 @@ def best_and_near(row: np.ndarray, tie_bound: float) -> tuple[int, bool]:
 def settle(lm: LM, ids: Sequence[int]) -> int:
     """Greedy's own choice after some ids: the whole text, no cache, the plain model."""
     return greedy_next(lm, torch.tensor([ids], device=lm.device))
-
-
-HALF = (torch.bfloat16, torch.float16)
-LAST_BITS = 4  # so many of the smallest steps apart, two 16-bit logits may be a near tie

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from medusa_lib.base.words import Parents
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
-from medusa_lib.beyond.trees import Parents
 from medusa_lib.engine.cache import growing_cache, is_growing
 from medusa_lib.engine.twin import quick
 from medusa_lib.steps.model import LM
@@ -78,32 +78,40 @@ def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None
     the bonus. With `parents` the branch is a tree, and row i + 1 is what the model says after
     its token i and that token's ancestors. The cache grows by everything fed.
     """
-    seen, device = state.seen, state.lm.device
-    fed = [*state.ids[seen:], *branch]
-    if parents is None:
-        mask = causal_mask(state, len(fed))
-        positions = torch.arange(seen, seen + len(fed), device=device)
-    else:
-        check_tree_fits(state)
-        before = len(fed) - len(branch)
-        mask, offsets = mask_and_offsets(parents, before, mask_type(state), device)
-        mask, positions = with_cache(mask, seen), offsets + seen
+    fed = [*state.ids[state.seen :], *branch]
+    mask, positions = mask_and_positions(state, len(fed), parents)
     logits, state.hidden = run_model(
         quick(state.lm),
         len(branch) + 1,
-        input_ids=torch.tensor([fed], device=device),
-        position_ids=positions[None],
-        attention_mask=mask,
+        input_ids=torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
+        position_ids=positions[None],  # [1, len(fed)]
+        attention_mask=mask,  # [1, 1, len(fed), seen + len(fed)]
         past_key_values=state.cache,
         use_cache=True,
     )
-    return logits.float()
+    return logits.float()  # [len(branch) + 1, V]
+
+
+def mask_and_positions(
+    state: State, count: int, parents: Parents | None
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """For `count` new tokens: the attention mask, and their positions `[count]` in the text.
+
+    Those of a tree attend to their ancestors, and stand as deep as they are. Raises ValueError
+    for a tree where the model takes no mask.
+    """
+    seen, device = state.seen, state.lm.device
+    if parents is None:
+        return causal_mask(state, count), torch.arange(seen, seen + count, device=device)
+    check_tree_fits(state)
+    mask, offsets = mask_and_offsets(parents, count - len(parents), mask_type(state), device)
+    return with_cache(mask, seen), offsets + seen
 
 
 def run_model(
     model: PreTrainedModel, rows: int, **fed: object
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The last `rows` rows of a pass → (logits `[rows, V]`, hidden numbers `[rows, width]`)."""
+    """The last `rows` rows of a pass → (logits `[rows, V]`, hidden states `[rows, width]`)."""
     if model.config.model_type not in FAMILIES:
         return model(**fed, logits_to_keep=rows).logits[0], None
     hidden = model.base_model(**fed).last_hidden_state[0, -rows:]
@@ -121,7 +129,7 @@ def turning_point(lm: LM) -> int | None:
 
 
 def causal_mask(state: State, count: int) -> torch.Tensor | None:
-    """What `count` new tokens may look at: `[1, 1, count, seen + count]`, added to the scores.
+    """What `count` new tokens may attend to: `[1, 1, count, seen + count]`, added to the scores.
 
     0 for the cache, the token itself and those before it; the lowest number there is for those
     after it. None where the model makes the same mask itself: one token, an empty cache, or

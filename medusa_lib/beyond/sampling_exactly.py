@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import torch
 
+from medusa_lib.base.words import Generator, Probs, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
 
-def is_accepted(
-    token: int, p: torch.Tensor, q: torch.Tensor | None, generator: torch.Generator
-) -> bool:
+def is_accepted(token: int, p: Probs, q: Probs | None, generator: Generator) -> bool:
     """True with probability min(1, p(token) / q(token)). q None: the drafter was certain."""
     chance = torch.rand(1, dtype=torch.float64, generator=generator).item()
     return chance * (1.0 if q is None else float(q[token])) < float(p[token])
 
 
-def residual(token: int, p: torch.Tensor, q: torch.Tensor | None) -> torch.Tensor:
+def residual(token: int, p: Probs, q: Probs | None) -> Probs:
     """What the rejected token leaves of p: max(p - q, 0), renormalised."""
     rest = p.clone()
     if q is None:
@@ -33,9 +32,9 @@ def residual(token: int, p: torch.Tensor, q: torch.Tensor | None) -> torch.Tenso
 def verify_by_sampling(
     logits: torch.Tensor,
     branch: Branch,
-    temperature: float,
-    top_p: float | None,
-    generator: torch.Generator,
+    temperature: Temperature,
+    top_p: TopP,
+    generator: Generator,
 ) -> tuple[int, int]:
     """Logits `[len(branch) + 1, V]` → (accepted, next token), distributed as plain sampling.
 
@@ -44,7 +43,7 @@ def verify_by_sampling(
     draw the bonus from p.
     """
     for i, token in enumerate(branch.tokens):
-        p = nucleus_probs(logits[i], temperature, top_p)
+        p = nucleus_probs(logits[i], temperature, top_p)  # [V]
         q = branch.probs[i] if branch.probs else None
         if not is_accepted(token, p, q, generator):
             return i, draw_from(residual(token, p, q), generator)

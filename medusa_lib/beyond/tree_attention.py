@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from transformers import DynamicCache
 
+from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.beyond.one_pass import Branch, State, roll_back
 from medusa_lib.beyond.trees import follow, tree_depths
@@ -58,9 +59,9 @@ def follow_greedily(
 def follow_by_sampling(
     logits: torch.Tensor,
     branch: Branch,
-    temperature: float,
-    top_p: float | None,
-    generator: torch.Generator,
+    temperature: Temperature,
+    top_p: TopP,
+    generator: Generator,
 ) -> tuple[list[int], int]:
     """Logits of a pass over a tree → (accepted path, next token), distributed as plain sampling.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
-Parents = tuple[int, ...]
+from medusa_lib.base.words import Node, Parents
 
 
 def check_parents(parents: Sequence[int], count: int) -> Parents:
@@ -90,24 +90,19 @@ def merge_branches(branches: Iterable[Sequence[int]]) -> tuple[list[int], Parent
 
 
 def prune_tree(
-    tokens: Sequence[int], parents: Sequence[int], depth: int, eos_id: int
+    tokens: Sequence[int], parents: Sequence[int], depth: int, is_end: Callable[[int], bool]
 ) -> tuple[list[int], Parents]:
-    """Drop what is deeper than `depth` or follows EOS; the order of the others stays."""
+    """Drop what is deeper than `depth` or follows an end; the order of the others stays."""
     kept: dict[int, int] = {-1: -1}
     new_tokens, new_parents = [], []
     depths = tree_depths(tuple(parents))
     for i, parent in enumerate(parents):
-        ends = parent >= 0 and tokens[parent] == eos_id
+        ends = parent >= 0 and is_end(tokens[parent])
         if parent in kept and depths[i] <= depth and not ends:
             kept[i] = len(new_tokens)
             new_tokens.append(tokens[i])
             new_parents.append(kept[parent])
     return new_tokens, tuple(new_parents)
-
-
-# A node of a tree of heads: the ranks of the candidates on the way to it, (0,) is the first
-# head's best guess and (0, 1) the second head's second best after it.
-Node = tuple[int, ...]
 
 
 def node_chance(node: Node, accuracy: Sequence[Sequence[float]]) -> float:

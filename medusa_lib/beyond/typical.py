@@ -13,7 +13,8 @@ from functools import cache
 
 import torch
 
-from medusa_lib.base.checks import check_share
+from medusa_lib.base.checks import check_fields
+from medusa_lib.base.words import Share
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.beyond.trees import path_to
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
@@ -26,11 +27,11 @@ class Typical:
     The defaults are those of Medusa's published runs.
     """
 
-    epsilon: float = 0.09
-    delta: float = 0.3
+    epsilon: Share = 0.09
+    delta: Share = 0.3
 
     def __post_init__(self) -> None:
-        check_share("epsilon", self.epsilon), check_share("delta", self.delta)
+        check_fields(self)
 
 
 def check_typical(typical: object, temperature: float) -> None:

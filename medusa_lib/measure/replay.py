@@ -9,9 +9,9 @@ from medusa_lib.base.checks import check_int
 from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.beyond.drafters import Drafter, check_needs_no_pass, common_prefix
 from medusa_lib.beyond.one_pass import Branch, State
-from medusa_lib.beyond.speculative import record_pass
-from medusa_lib.steps.loops import up_to_eos
+from medusa_lib.beyond.speculative import Verdict, record_pass
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.utilities import up_to_end
 
 
 def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRecord]:
@@ -25,16 +25,17 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRec
     rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
     while rest:
         began = time.perf_counter()
-        room = span if rest[-1] == lm.eos_id else len(rest) - 1
+        room = span if lm.is_end(rest[-1]) else len(rest) - 1
         branch = drafter.propose(state, min(span, room)) if room else Branch()
         if branch.parents is not None:
             raise ValueError("drafter must be one of single branches to be replayed, got a tree")
-        tokens = up_to_eos(branch.tokens[:room], lm.eos_id)
+        tokens = up_to_end(lm, branch.tokens[:room])
         branch = Branch(tokens, passes=branch.passes)
         accepted = common_prefix(tokens, rest)
         new = rest[: accepted + 1]
         state.ids += new
-        loops.append(record_pass(len(loops), branch, range(accepted), new, lm.eos_id, 1, began))
+        verdict = Verdict(range(accepted), new)
+        loops.append(record_pass(lm, len(loops), branch, verdict, began))
         rest = rest[accepted + 1 :]
     return loops
 

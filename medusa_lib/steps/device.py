@@ -6,7 +6,8 @@ import random
 
 import torch
 
-from medusa_lib.base.checks import check_seed
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Seed
 
 
 def pick_device() -> torch.device:
@@ -40,12 +41,12 @@ def check_device(device: object) -> torch.device:
     return chosen
 
 
-def set_seed(seed: int | None) -> None:
+@checked
+def set_seed(seed: Seed) -> None:
     """Seed Python's `random`, torch and every CUDA device; None does nothing.
 
     Raises ValueError if seed is neither None nor an int in [0, 2**63).
     """
-    seed = check_seed(seed)
     if seed is None:
         return
     random.seed(seed)
@@ -53,14 +54,14 @@ def set_seed(seed: int | None) -> None:
     torch.cuda.manual_seed_all(seed)  # does nothing where there is no CUDA
 
 
-def make_generator(seed: int | None) -> torch.Generator:
+@checked
+def make_generator(seed: Seed) -> torch.Generator:
     """A fresh CPU source of random draws; None takes a seed from the system.
 
     Draws come from the CPU whatever the model runs on, so a seed means the same everywhere.
     Raises ValueError if seed is neither None nor an int in [0, 2**63).
     """
     generator = torch.Generator(device="cpu")
-    seed = check_seed(seed)
     if seed is None:
         generator.seed()
     else:

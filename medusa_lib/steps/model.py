@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from medusa_lib.base.checks import check_text
+from medusa_lib.base.checks import checked
 from medusa_lib.base.config import (
     MODEL_VARIABLE,
     SHIPPED_MODEL,
@@ -26,6 +26,7 @@ from medusa_lib.base.config import (
     default_model_id,
     shipped_folder,
 )
+from medusa_lib.base.words import ModelId
 from medusa_lib.steps.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
@@ -56,6 +57,18 @@ class LM:
         """How many token ids the model knows: 0 to vocab_size - 1."""
         return self.model.get_input_embeddings().num_embeddings
 
+    def is_end(self, token: int) -> bool:
+        """True for a token that ends a text. Nobody else decides where a text ends."""
+        return token == self.eos_id
+
+    @classmethod
+    def check_argument(cls, name: str, value: object) -> LM:
+        """`value` as an LM. Raises ValueError for anything else, such as a model's name."""
+        if not isinstance(value, cls):
+            kind = type(value).__name__
+            raise ValueError(f"{name} must be an LM, as load_lm() returns it, got {kind}")
+        return value
+
     def __getstate__(self) -> dict[str, object]:
         """What a copy or a file of it holds: the fields; what was kept is made anew."""
         return {**self.__dict__, "kept": {}}
@@ -66,19 +79,12 @@ class LM:
 
 
 def check_lm(lm: object) -> LM:
-    """`lm` as an LM. Raises ValueError for anything else, such as a model's name."""
-    if not isinstance(lm, LM):
-        raise ValueError(f"lm must be an LM, as load_lm() returns it, got {type(lm).__name__}")
-    return lm
+    """`lm` as an LM. Raises ValueError for anything else."""
+    return LM.check_argument("lm", lm)
 
 
 def model_source(model_id: str) -> str:
-    """What `from_pretrained` is given: a shipped model's folder for its name, else the id.
-
-    Raises ValueError if model_id is no str or empty.
-    """
-    if not check_text("model_id", model_id).strip():
-        raise ValueError(f"model_id must have a visible character, got {model_id!r}")
+    """What `from_pretrained` is given: a shipped model's folder for its name, else the id."""
     if model_id in SHIPPED_MODELS:
         return str(shipped_folder(model_id))
     return model_id
@@ -119,7 +125,8 @@ def _clear_errors(model_id: str, what: str, offline: bool) -> Iterator[None]:
         ) from None
 
 
-def load_tokenizer(model_id: str) -> PreTrainedTokenizerBase:
+@checked
+def load_tokenizer(model_id: ModelId) -> PreTrainedTokenizerBase:
     """The tokenizer of `model_id`, sure to have an EOS token and a PAD token.
 
     A missing EOS becomes a real new token; a missing PAD reuses EOS. Raises ModelLoadError.
@@ -142,7 +149,8 @@ def ensure_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(model_id: str, device: torch.device | str) -> PreTrainedModel:
+@checked
+def load_model(model_id: ModelId, device: torch.device | str) -> PreTrainedModel:
     """The model of `model_id` on `device`: float32, eval mode, `use_cache` on.
 
     Raises ModelLoadError for files that are missing, truncated or lack weights.
@@ -208,7 +216,8 @@ def make_lm(
     )
 
 
-def load_lm(model_id: str | None = None, device: torch.device | str | None = None) -> LM:
+@checked
+def load_lm(model_id: ModelId | None = None, device: torch.device | str | None = None) -> LM:
     """Tokenizer and model as one LM. None: the model MEDUSA_MODEL names, else the shipped one.
 
     device: None picks the best at hand. Raises ModelLoadError, or ValueError for a bad device.

@@ -24,6 +24,7 @@ from medusa_lib.beyond.heads_training import (
     Learner,
     Texts,
     Training,
+    Writing,
     examples_of,
     joined,
     make_heads,
@@ -76,13 +77,14 @@ def write_sets(
 ) -> Sets:
     """Two sets of texts that the model writes greedily, about `tokens` and a quarter of that.
 
-    count: heads to be taught. lengths: see heads_training.self_distilled, as is on_batch.
+    count: heads to be taught. lengths: see heads_training.Writing. on_batch is told the tokens
+    so far.
     """
     check_int("tokens", tokens, 1)
-    more = {"on_batch": on_batch, "lengths": lengths}
+    sizes = (tokens, max(1, tokens // 4))
     train, held_out = (
-        self_distilled(lm, size, count, make_generator(seed + i), **more)
-        for i, size in enumerate((tokens, max(1, tokens // 4)))
+        self_distilled(lm, size, count, make_generator(seed + i), Writing(*lengths), on_batch)
+        for i, size in enumerate(sizes)
     )
     return Sets(train, held_out)
 

@@ -14,14 +14,14 @@ CASES = [
     (lambda v: checks.check_bool("x", v), bad.NO_BOOL),
     (lambda v: checks.check_text("x", v), bad.NO_TEXT),
     (lambda v: checks.check_callable("x", v), bad.NO_FUNCTION),
-    (lambda v: checks.check_temperature(v, "x"), bad.NO_TEMPERATURE),
-    (lambda v: checks.check_top_p(v, "x"), bad.NO_TOP_P),
-    (lambda v: checks.check_seed(v, "x"), bad.NO_SEED),
+    (lambda v: checks.check_number("x", v), bad.NO_TEMPERATURE),
+    (lambda v: checks.check_top_p("x", v), bad.NO_TOP_P),
+    (lambda v: checks.check_seed("x", v), bad.NO_SEED),
 ]
 TENSORS = [
-    (lambda v: checks.check_ids(v, "x"), bad.NO_IDS),
-    (lambda v: checks.check_vector(v, "x"), bad.NO_VECTOR),
-    (lambda v: checks.check_probs(v, "x"), bad.NO_PROBS),
+    (lambda v: checks.check_ids("x", v), bad.NO_IDS),
+    (lambda v: checks.check_vector("x", v), bad.NO_VECTOR),
+    (lambda v: checks.check_probs("x", v), bad.NO_PROBS),
 ]
 
 
@@ -44,7 +44,7 @@ def test_a_bad_tensor_is_refused_by_name(refuses, check, value):
 @pytest.mark.parametrize("value", bad.NO_GENERATOR)
 def test_a_generator_off_the_cpu_is_refused(refuses, value):
     with refuses("generator", value):
-        checks.check_generator(value)
+        checks.check_generator("generator", value)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -55,36 +55,36 @@ def test_any_kind_of_int_is_an_int(value):
 
 @pytest.mark.parametrize("value", [0, 0.5, 1, np.float32(0.5), Fraction(1, 2)])
 def test_any_kind_of_real_number_is_a_number(value):
-    for checked in (checks.check_temperature(value), checks.check_top_p(value)):
+    for checked in (checks.check_number("x", value), checks.check_top_p("x", value)):
         assert type(checked) is float
         assert checked == value
 
 
 def test_top_p_and_seed_may_be_none():
-    assert checks.check_top_p(None) is None
-    assert checks.check_seed(None) is None
+    assert checks.check_top_p("x", None) is None
+    assert checks.check_seed("x", None) is None
 
 
 def test_the_ends_of_each_range_are_in():
-    assert checks.check_seed(0) == 0
-    assert checks.check_seed(2**63 - 1) == 2**63 - 1
-    assert checks.check_top_p(0) == 0
-    assert checks.check_top_p(1) == 1
-    assert checks.check_top_p(7, high=math.inf) == 1
+    assert checks.check_seed("x", 0) == 0
+    assert checks.check_seed("x", 2**63 - 1) == 2**63 - 1
+    assert checks.check_top_p("x", 0) == 0
+    assert checks.check_top_p("x", 1) == 1
+    assert checks.check_top_p("x", 7, high=math.inf) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
 def test_good_ids_come_back_as_they_are(dtype):
     ids = torch.ones(1, 3, dtype=dtype)
-    assert checks.check_ids(ids) is ids
+    assert checks.check_ids("x", ids) is ids
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_probabilities_of_any_precision_pass(dtype):
     probs = torch.softmax(torch.arange(50, dtype=torch.float32) / 9, -1).to(dtype)
-    assert checks.check_probs(probs) is probs
+    assert checks.check_probs("x", probs) is probs
 
 
 def test_callable_or_none_passes():
     assert checks.check_callable("x", None) is None
-    assert checks.check_callable("x", print) is None
+    assert checks.check_callable("x", print) is print

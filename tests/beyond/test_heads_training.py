@@ -13,6 +13,7 @@ from medusa_lib.beyond.heads_training import (
     Joint,
     Texts,
     Training,
+    Writing,
     examples_of,
     frequent,
     heads_loss,
@@ -99,7 +100,7 @@ def test_the_loss_weighs_heads_by_the_papers_powers() -> None:
 def test_heads_learn_what_a_tiny_model_says(tiny_gpt2, tiny_llama) -> None:
     """On text of its own: both kinds do far better than before, hydra better than medusa."""
     for lm in (tiny_gpt2, tiny_llama):
-        examples = self_distilled(lm, 2000, 3, make_generator(5), 1.0, lengths=(64, 6, 16))
+        examples = self_distilled(lm, 2000, 3, make_generator(5), Writing(64, 6, 16, 1.0))
         width, training = examples.hidden.shape[1], Training(steps=120, batch=128, lr=0.01)
         right = {}
         for kind in ("medusa", "hydra"):
@@ -116,7 +117,7 @@ def test_heads_learn_what_a_tiny_model_says(tiny_gpt2, tiny_llama) -> None:
 
 
 def test_training_is_the_same_in_one_go_and_resumed(tiny_gpt2) -> None:
-    examples = self_distilled(tiny_gpt2, 500, 2, make_generator(5), 1.0, lengths=(32, 4, 8))
+    examples = self_distilled(tiny_gpt2, 500, 2, make_generator(5), Writing(32, 4, 8, 1.0))
     shape = HeadsShape("hydra", 2, 32, 8, 9)
     training = Training(steps=8, batch=16)
     whole = make_heads(tiny_gpt2, shape, examples, training)
@@ -134,7 +135,7 @@ def test_training_is_the_same_in_one_go_and_resumed(tiny_gpt2) -> None:
 
 def test_the_model_itself_is_not_trained(tiny_gpt2) -> None:
     before = [p.clone() for p in tiny_gpt2.model.parameters()]
-    examples = self_distilled(tiny_gpt2, 300, 2, make_generator(5), 1.0, lengths=(32, 4, 8))
+    examples = self_distilled(tiny_gpt2, 300, 2, make_generator(5), Writing(32, 4, 8, 1.0))
     training = Training(steps=3, batch=8)
     learner = make_heads(tiny_gpt2, HeadsShape("medusa", 2, 32), examples, training)
     list(train_steps(learner, examples, training, tiny_gpt2.vocab_size))

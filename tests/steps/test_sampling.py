@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from medusa_lib import last_logits, make_generator, sample_next, softmax_temp, top_p_indices
-from medusa_lib.steps.sampling import ban_repeats, best_without, draw
+from medusa_lib.steps.sampling import ban_repeats, best_no_end, draw
 
 EOS = 0
 LOGITS = st.lists(st.integers(-800, 800), min_size=1, max_size=30, unique=True).map(
@@ -139,11 +139,13 @@ def test_ban_repeats_with_nothing_left_changes_nothing():
     assert torch.equal(ban_repeats(probs, torch.tensor([[0, 1]]), 2), probs)
 
 
-def test_best_without_by_hand():
+def test_best_no_end_by_hand(rows_lm):
     logits = torch.tensor([9.0, 3.0, 5.0])
-    assert best_without(logits, EOS, []) == 2
-    assert best_without(logits, EOS, [2]) == 1
-    assert best_without(logits, EOS, [1, 2]) == 2  # nothing left: only EOS stays banned
+    lm = rows_lm(logits[None])
+    assert lm.is_end(EOS)
+    assert best_no_end(lm, logits, []) == 2
+    assert best_no_end(lm, logits, [2]) == 1
+    assert best_no_end(lm, logits, [1, 2]) == 2  # nothing left: only EOS stays banned
 
 
 def test_draws_follow_the_probabilities_within_the_nucleus():
