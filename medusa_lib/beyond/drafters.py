@@ -210,7 +210,7 @@ def check_needs_no_pass(drafter: Drafter) -> None:
     """Raises ValueError for a drafter that is silent where the model itself does not run."""
     if getattr(drafter, "needs_hidden", False):
         kind = type(drafter).__name__
-        raise ValueError(f"drafter must be one that needs no hidden numbers here, got {kind}")
+        raise ValueError(f"drafter must be one that needs no hidden states here, got {kind}")
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -120,7 +120,7 @@ class GrowingDrafter(FromHidden):
         check_tree_fits(State.start(lm, []))
 
     def propose(self, state: State, span: int) -> Branch:
-        """A tree of depth <= span, from the hidden numbers of the last pass."""
+        """A tree of depth <= span, from the hidden states of the last pass."""
         told = self.told(state)
         if told is None:
             return Branch()

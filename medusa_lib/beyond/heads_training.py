@@ -73,12 +73,12 @@ def write_texts(
     hidden, choices = [], []
     for _ in range(new_tokens + 1):
         rows = lm.model.base_model(input_ids=fed, past_key_values=cache, use_cache=True)[0]
-        logits = lm.model.get_output_embeddings()(rows[:, -1]).float().cpu()
-        following = logits.argmax(dim=-1, keepdim=True)
+        logits = lm.model.get_output_embeddings()(rows[:, -1]).float().cpu()  # [n, V]
+        following = logits.argmax(dim=-1, keepdim=True)  # [n, 1]
         hidden.append(rows.half().cpu())
         choices.append(torch.cat([choices_of(lm, rows[:, :-1]), following], dim=1))
         if temperature:
-            probs = torch.softmax(logits / temperature, dim=-1)
+            probs = torch.softmax(logits / temperature, dim=-1)  # [n, V]
             following = torch.multinomial(probs, 1, generator=generator)
         ids, fed = torch.cat([ids, following], dim=1), following.to(lm.device)
     return Texts(ids[:, :-1], torch.cat(hidden, 1), torch.cat(choices, 1), prompts.shape[1])
@@ -96,7 +96,7 @@ def choices_of(lm: LM, rows: torch.Tensor) -> torch.Tensor:
 @torch.inference_mode()
 def read_texts(lm: LM, ids: torch.Tensor) -> Texts:
     """What the model has and chooses at each place of given texts `[n, T]`, such as books."""
-    rows = lm.model.base_model(input_ids=ids.to(lm.device), use_cache=False)[0]
+    rows = lm.model.base_model(input_ids=ids.to(lm.device), use_cache=False)[0]  # [n, T, width]
     return Texts(ids, rows.half().cpu(), choices_of(lm, rows), 1)
 
 
@@ -115,8 +115,8 @@ def is_fresh(ids: torch.Tensor) -> torch.Tensor:
     fresh = torch.ones_like(ids, dtype=torch.bool)
     if ids.shape[1] < REPEATED:
         return fresh
-    grams = ids.unfold(1, REPEATED, 1)
-    same = (grams[:, :, None] == grams[:, None]).all(dim=-1).tril(diagonal=-1)
+    grams = ids.unfold(1, REPEATED, 1)  # [n, G, REPEATED], G = T + 1 - REPEATED
+    same = (grams[:, :, None] == grams[:, None]).all(dim=-1).tril(diagonal=-1)  # [n, G, G]
     fresh[:, REPEATED - 1 :] = ~same.any(dim=-1)
     return fresh
 
@@ -128,13 +128,13 @@ def examples_of(texts: Texts, count: int) -> Examples:
     """
     last = texts.ids.shape[1] - count
     places = range(texts.start - 1, last)
-    fresh = is_fresh(texts.ids)[:, texts.start - 1 : last].flatten()
+    fresh = is_fresh(texts.ids)[:, texts.start - 1 : last].flatten()  # [size]
     size = len(texts.ids) * len(places)
     windows = [
         values.unfold(1, count, 1)[:, texts.start :] for values in (texts.ids, texts.choices)
     ]
-    hidden = texts.hidden[:, texts.start - 1 : last].reshape(size, -1)
-    tokens, labels = (window.reshape(size, count) for window in windows)
+    hidden = texts.hidden[:, texts.start - 1 : last].reshape(size, -1)  # [size, width]
+    tokens, labels = (window.reshape(size, count) for window in windows)  # [size, K] each
     return Examples(hidden[fresh], tokens[fresh], labels[fresh])
 
 
@@ -146,14 +146,14 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 def frequent(labels: torch.Tensor, words: int, vocab_size: int) -> torch.Tensor:
     """The `words` ids that are chosen most often, ascending. As FR-Spec, Zhao et al. 2025."""
-    counts = torch.bincount(labels.flatten(), minlength=vocab_size)
+    counts = torch.bincount(labels.flatten(), minlength=vocab_size)  # [V]
     order = counts.argsort(descending=True, stable=True)
     return order[: min(words, vocab_size)].sort().values
 
 
 def places_in(vocab: torch.Tensor, labels: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """Ids → their places among those that heads can guess, NOT_GUESSED for the others."""
-    places = torch.full((vocab_size,), NOT_GUESSED)
+    places = torch.full((vocab_size,), NOT_GUESSED)  # [V]
     places[vocab] = torch.arange(len(vocab))
     return places[labels]
 
@@ -165,7 +165,7 @@ def heads_loss(scores: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """
     total = scores.new_zeros(())
     for head in range(scores.shape[1]):
-        known = places[:, head]
+        known = places[:, head]  # [n]
         if (known != NOT_GUESSED).any():
             loss = F.cross_entropy(scores[:, head], known, ignore_index=NOT_GUESSED)
             total = total + DECAY**head * loss
@@ -275,9 +275,9 @@ def right_ranks(heads: MedusaHeads, examples: Examples, vocab_size: int) -> torc
         part = slice(i, i + 2048)
         tokens = examples.tokens[part, :count].to(device)
         scores = heads(examples.hidden[part].float().to(device), tokens).cpu()
-        best = scores.topk(min(RANKS, scores.shape[-1]), dim=-1).indices
-        found = best == places[part, :, None]
-        rank = found.int().argmax(dim=-1)
+        best = scores.topk(min(RANKS, scores.shape[-1]), dim=-1).indices  # [n, K, RANKS]
+        found = best == places[part, :, None]  # [n, K, RANKS]
+        rank = found.int().argmax(dim=-1)  # [n, K]
         ranks.append(torch.where(found.any(dim=-1), rank, RANKS))
     return torch.cat(ranks)
 

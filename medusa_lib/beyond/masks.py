@@ -14,17 +14,17 @@ FEW_ROWS = 64  # larger masks are not kept for the next pass
 
 
 def attends(parents: Parents, before: int = 1) -> torch.Tensor:
-    """Who may look at whom: bool `[before + n, before + n]`, True for yes.
+    """Which token may attend to which: bool `[before + n, before + n]`, True for yes.
 
-    The first `before` rows are tokens of the text, each of which looks at itself and those
-    before it. A drafted token looks at all of them, at its ancestors and at itself.
+    The first `before` rows are tokens of the text, each of which attends to itself and those
+    before it. A drafted token attends to all of them, to its ancestors and to itself.
     """
-    looks = torch.ones(before, before).tril().bool()
-    looks = torch.nn.functional.pad(looks, (0, len(parents), 0, len(parents)))
-    looks[before:, :before] = True
+    size = before + len(parents)
+    may = torch.zeros(size, size).bool()  # [before + n, before + n]
+    may[:, :before] = torch.ones(size, before).tril().bool()  # all of a draft's row, too
     for token in range(len(parents)):
-        looks[before + token, [before + ancestor for ancestor in path_to(parents, token)]] = True
-    return looks
+        may[before + token, [before + ancestor for ancestor in path_to(parents, token)]] = True
+    return may
 
 
 def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
@@ -50,17 +50,18 @@ def mask_and_offsets(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What is the same in every pass over a tree: (mask, offsets).
 
-    mask `[before + n, before + n]` is added to the scores: 0 for a token that may be looked at,
-    the lowest number for one that may not. offsets `[before + n]`: positions from the first.
+    mask `[before + n, before + n]` is added to the scores: 0 for a token that may be attended
+    to, the lowest number for one that may not. offsets `[before + n]`: positions from the first.
     Both are shared by all passes of that shape: do not write into them.
     """
-    looks = attends(parents, before).to(device)
-    mask = torch.zeros(looks.shape, dtype=dtype, device=device)
-    mask.masked_fill_(~looks, torch.finfo(dtype).min)
+    may = attends(parents, before).to(device)  # [before + n, before + n]
+    mask = torch.zeros(may.shape, dtype=dtype, device=device)
+    mask.masked_fill_(~may, torch.finfo(dtype).min)
     offsets = [*range(before), *(before - 1 + depth for depth in tree_depths(parents))]
     return mask, torch.tensor(offsets, device=device)
 
 
 def with_cache(mask: torch.Tensor, seen: int) -> torch.Tensor:
     """The mask of a pass `[count, count]` → `[1, 1, count, seen + count]`: all see the cache."""
+    # [count, seen] and [count, count] → [1, 1, count, seen + count]
     return torch.cat([mask.new_zeros(len(mask), seen), mask], dim=1)[None, None]

@@ -1,7 +1,7 @@
-"""Heads that draft from the model's own last hidden numbers, and the drafters made of them.
+"""Heads that draft from the model's own last hidden states, and the drafters made of them.
 
 Two kinds. Medusa's (Cai et al. 2024): K residual blocks, head k guesses the token k + 1 ahead
-from the hidden numbers alone. Hydra's (Ankner et al. 2024): one block applied K times, which
+from the hidden states alone. Hydra's (Ankner et al. 2024): one block applied K times, which
 also sees the token drafted before. Both begin as the model's own output layer.
 """
 
@@ -50,7 +50,7 @@ class HeadsShape:
 
 
 class MedusaHeads(nn.Module):
-    """K heads over a model's hidden numbers; the model itself is not part of them.
+    """K heads over a model's hidden states; the model itself is not part of them.
 
     vocab: `[words]`, the token ids that can be guessed. embedding: `[V, width]`, the model's
     own table of tokens, looked up and never trained; heads see it scaled to numbers about 1.
@@ -83,16 +83,17 @@ class MedusaHeads(nn.Module):
     ) -> torch.Tensor:
         """What head `head` (from 0) says from: `[n, width]`.
 
-        hidden: the model's own hidden numbers `[n, width]`. before: what the head before said
+        hidden: the model's own hidden states `[n, width]`. before: what the head before said
         from, the same as `hidden` for head 0. tokens: ids `[n]` of the token before each guess,
         or the one id of a single row.
         """
         if self.shape.kind == "medusa":
-            return hidden + F.silu(self.blocks[head](hidden))
+            return hidden + F.silu(self.blocks[head](hidden))  # [n, width]
         if self.quick is not None:
             return self.quick(before, tokens)
-        seen = torch.cat([before, self.embedding[tokens].view(len(before), -1)], dim=-1)
-        return before + self.down(F.silu(self.up(seen)))
+        told = self.embedding[tokens].view(len(before), -1)  # [n, width]
+        seen = torch.cat([before, told], dim=-1)  # [n, 2 width]
+        return before + self.down(F.silu(self.up(seen)))  # [n, width]
 
     def __getstate__(self) -> dict[str, object]:
         """What a copy or a file of it holds: all but the twin, which is made anew."""
@@ -126,7 +127,7 @@ class MedusaHeads(nn.Module):
         for head in range(self.shape.count):
             before = self.step(head, hidden, before, tokens[:, head])
             said.append(before)
-        return self.out(torch.stack(said, dim=1))
+        return self.out(torch.stack(said, dim=1))  # [n, K, width] → [n, K, words]
 
 
 class QuickStep:
@@ -134,14 +135,14 @@ class QuickStep:
 
     def __init__(self, heads: MedusaHeads) -> None:
         width, up, down = heads.shape.width, heads.up, heads.down
-        self.table = heads.embedding @ up.weight[:, width:].t() + up.bias
+        self.table = heads.embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
         self.up = quick_linear(up.weight[:, :width])
         self.down = quick_linear(down.weight, down.bias)
 
     def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
         """What the head before said from `[n, width]`, and ids → what this head says from."""
-        inner = self.up(before).add_(self.table[tokens])
-        return self.down(F.silu(inner, inplace=True)).add_(before)
+        inner = self.up(before).add_(self.table[tokens])  # [n, inner]
+        return self.down(F.silu(inner, inplace=True)).add_(before)  # [n, width]
 
 
 @torch.no_grad()
@@ -157,16 +158,16 @@ def quick_heads(heads: MedusaHeads) -> MedusaHeads:
 def model_parts(lm: LM) -> tuple[torch.Tensor, torch.Tensor]:
     """A model's (token table, output layer), `[V, width]` each, float32 on its device.
 
-    Raises HeadsError for a model of a family whose hidden numbers are not kept.
+    Raises HeadsError for a model of a family whose hidden states are not kept.
     """
     kind = lm.model.config.model_type
     if kind not in FAMILIES:
         raise HeadsError(f"lm must be a model of {' or '.join(FAMILIES)} for heads, got {kind}")
     parts = lm.model.get_input_embeddings(), lm.model.get_output_embeddings()
-    table, output = (part.weight.detach().float() for part in parts)
+    table, output = (part.weight.detach().float() for part in parts)  # [V, width] each
     if table.shape[1] != output.shape[1]:
         raise HeadsError(
-            f"lm must have tokens as wide as its hidden numbers, {output.shape[1]}, "
+            f"lm must have tokens as wide as its hidden states, {output.shape[1]}, "
             f"got {table.shape[1]}"
         )
     return table, output
@@ -233,16 +234,16 @@ def draft_tree(
 ) -> list[int]:
     """The heads' guesses for a tree → a token for each node, in their order.
 
-    hidden: `[width]`, the model's last hidden numbers. token: the id that it chose from them.
+    hidden: `[width]`, the model's last hidden states. token: the id that it chose from them.
     """
     hidden = before = hidden[None].float()
     tokens = torch.tensor([token], device=hidden.device)
     most, drafted = max(map(max, nodes)) + 1, []
     levels = levels_of(nodes, most, hidden.device)
     for head, level in enumerate(levels):
-        before = heads.step(head, hidden.expand(len(tokens), -1), before, tokens)
-        best = heads.out(before).topk(most, dim=-1).indices.flatten()
-        guesses = heads.vocab[best[level.guesses]]
+        before = heads.step(head, hidden.expand(len(tokens), -1), before, tokens)  # [n, width]
+        best = heads.out(before).topk(most, dim=-1).indices.flatten()  # [n · most]
+        guesses = heads.vocab[best[level.guesses]]  # a token for each node of this depth
         drafted.append(guesses)
         if head + 1 < len(levels):
             before, tokens = before[level.rows], guesses[level.open]
@@ -269,7 +270,7 @@ def places_by_depth(nodes: tuple[Node, ...]) -> list[int]:
 
 
 class FromHidden:
-    """What the two drafters share: they draft from the hidden numbers that a pass has left."""
+    """What the two drafters share: they draft from the hidden states that a pass has left."""
 
     needs_hidden = True
 
@@ -285,7 +286,7 @@ class FromHidden:
         self.fast = None  # the heads may have learned since the last run
 
     def told(self, state: State) -> tuple[MedusaHeads, torch.Tensor, int] | None:
-        """(heads, hidden numbers `[width]`, the id chosen from them); None in the first loop."""
+        """(heads, hidden states `[width]`, the id chosen from them); None in the first loop."""
         if state.hidden is None:
             return None
         if self.fast is None:
@@ -311,7 +312,7 @@ class HeadsDrafter(FromHidden):
             check_tree_fits(State.start(lm, []))
 
     def propose(self, state: State, span: int) -> Branch:
-        """A token for each node of depth <= span, from the hidden numbers of the last pass."""
+        """A token for each node of depth <= span, from the hidden states of the last pass."""
         nodes, told = self.up_to(span), self.told(state)
         if told is None or not nodes:
             return Branch()

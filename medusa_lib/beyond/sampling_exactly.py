@@ -24,7 +24,7 @@ def residual(token: int, p: Probs, q: Probs | None) -> Probs:
     if q is None:
         rest[token] = 0
     else:
-        rest = (p - q).clamp(min=0)
+        rest = (p - q).clamp(min=0)  # [V]
     total = rest.sum()
     return rest / total if total > 0 else p  # nothing is left only where q is p, up to rounding
 

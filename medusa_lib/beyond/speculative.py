@@ -222,14 +222,14 @@ def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[L
         verdict = verify(state, branch, logits, rules)
         keep(state, verdict.path)
         state.ids += verdict.new
-        span = learn(state, branch, logits, verdict, span, rules)
+        span = adapt(state, branch, logits, verdict, span, rules)
         yield record_pass(lm, index, branch, verdict, began)
         room, index = room - len(verdict.new), index + 1
         if lm.is_end(verdict.new[-1]):
             return
 
 
-def learn(
+def adapt(
     state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict, span: int, rules: Rules
 ) -> int:
     """Tell the drafter what was kept, if it wants to know; returns the span of the next loop."""

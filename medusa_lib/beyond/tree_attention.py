@@ -29,6 +29,7 @@ def keep_path(cache: DynamicCache, start: int, path: Sequence[int]) -> None:
         chosen = torch.tensor([start + place for place in path], device=device)
         for layer in cache.layers:
             for held in (layer.keys, layer.values):
+                # [1, heads, T, head_dim]: the path moves to the front of the tree
                 held[..., start:end, :] = held.index_select(-2, chosen)
     rest = cache.get_seq_length() - end
     if rest > 0:  # crop(0) would do nothing, but also trim a sliding window

@@ -51,7 +51,7 @@ def typical_tokens(probs: torch.Tensor, rule: Typical) -> torch.Tensor:
     """
     entropy = -torch.special.xlogy(probs, probs).sum()
     bound = min(rule.epsilon, rule.delta * float(torch.exp(-entropy)))
-    typical = probs > bound
+    typical = probs > bound  # [V]
     typical[probs.argmax()] = True
     return typical
 

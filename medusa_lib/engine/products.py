@@ -91,8 +91,8 @@ def in_blocks(width: int) -> Maker:
         blocks = weight.reshape(-1, width, weight.shape[1]).transpose(1, 2).contiguous()
 
         def product(rows: torch.Tensor) -> torch.Tensor:
-            each = rows.expand(len(blocks), -1, -1)
-            out = each.bmm(blocks).transpose(0, 1).reshape(-1, size)
+            each = rows.expand(len(blocks), -1, -1)  # [blocks, n, in]
+            out = each.bmm(blocks).transpose(0, 1).reshape(-1, size)  # [n, out]
             return out if bias is None else out.add_(bias)
 
         return product

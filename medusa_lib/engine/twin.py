@@ -138,15 +138,16 @@ class QuickBlock(nn.Module):
         self, x: torch.Tensor, texts: int, cache: Cache | None, mask: torch.Tensor | None
     ) -> torch.Tensor:
         """The same for all tokens of `texts` texts as rows: `[B · T, width]`."""
+        # [B · T, 3 width] → [B, T, 3, heads, head_dim]
         parts = self.qkv(self.ln_1(x)).view(texts, -1, 3, self.heads, x.shape[1] // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, T, head_dim] each
         if cache is not None:
-            k, v = cache.update(k, v, self.layer)
+            k, v = cache.update(k, v, self.layer)  # [B, heads, seen + T, head_dim]
         causal = mask is None and q.shape[2] > 1
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, scale=self.scaling, is_causal=causal
         )
-        x = x + self.proj(mixed.transpose(1, 2).reshape(x.shape))
+        x = x + self.proj(mixed.transpose(1, 2).reshape(x.shape))  # [B · T, width]
         return x + self.mlp(self.ln_2(x))
 
 
