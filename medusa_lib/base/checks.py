@@ -177,7 +177,7 @@ def check_ids(name: str, ids: object) -> torch.Tensor:
     return ids
 
 
-def check_branch(name: str, value: object) -> list[int]:
+def check_tokens(name: str, value: object) -> list[int]:
     """`value` as a list of token ids, at least one. Raises ValueError otherwise."""
     if not isinstance(value, Sequence) or not len(value):
         raise ValueError(f"{name} must be a list of at least 1 token, got {value!r}")

@@ -16,7 +16,7 @@ import torch
 from medusa_lib.base.checks import (
     Check,
     check_bool,
-    check_branch,
+    check_tokens,
     check_callable,
     check_generator,
     check_ids,
@@ -35,7 +35,7 @@ Ids = Annotated[torch.Tensor, Check(check_ids)]  # integers [1, T], T >= 1
 Logits = Annotated[torch.Tensor, Check(check_vector)]  # finite numbers [V]
 Probs = Annotated[torch.Tensor, Check(check_probs)]  # numbers >= 0 [V], sum 1
 Token = Annotated[int, Check(check_int, 0)]  # a token's id
-Tokens = Annotated[Sequence[int], Check(check_branch)]  # ids of a branch, at least one
+Tokens = Annotated[Sequence[int], Check(check_tokens)]  # ids of a branch, at least one
 Text = Annotated[str, Check(check_text)]  # not empty
 Prompt = Annotated[str, Check(check_prompt)]  # with a visible character
 ModelId = Annotated[str, Check(check_prompt)]  # a hub id, a folder, or a shipped model's name

@@ -44,7 +44,7 @@ from medusa_lib.beyond.tree_attention import (
     rows_of,
 )
 from medusa_lib.beyond.trees import check_parents, first_on, prune_tree, reorder
-from medusa_lib.beyond.typical import Typical, check_typical, verify_typically
+from medusa_lib.beyond.typical import Typical, check_rule, verify_typically
 from medusa_lib.engine.twin import refresh
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import finish, interrupt_says, start_ids
@@ -70,7 +70,7 @@ class Knobs:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_typical(self.typical, self.temperature)
+        check_rule(self.typical, self.temperature)
 
 
 @dataclass(frozen=True)

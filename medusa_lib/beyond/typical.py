@@ -34,7 +34,7 @@ class Typical:
         check_fields(self)
 
 
-def check_typical(typical: object, temperature: float) -> None:
+def check_rule(typical: object, temperature: float) -> None:
     """Raises ValueError unless `typical` is None, or a Typical and the temperature above 0."""
     if typical is None:
         return

@@ -1,0 +1,135 @@
+"""The words as types: who is checked, when, and who is trusted."""
+
+import functools
+import inspect
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import medusa_lib
+from medusa_lib import LM, medusa_tiny, propose_branch, run_greedy, speculate
+from medusa_lib.base import words
+from medusa_lib.base.checks import Check, check_fields, check_in, checked, checks_of
+from medusa_lib.base.words import Count, Flag, Positive, Temperature, TopP
+from medusa_lib.beyond.speculative import stream
+
+
+@checked
+def told(
+    lm: LM,
+    count: Positive,
+    top_p: TopP = 7,
+    *,
+    sure: Flag = False,
+    span: Positive | None = None,
+    plain: int = 0,
+    **bans: Count,
+) -> tuple:
+    """Everything as it came in."""
+    return count, top_p, sure, span, plain, bans
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lm", ["bookworm"]),
+        ("count", 0),
+        ("count", True),
+        ("top_p", 1.5),
+        ("sure", 1),
+        ("span", 0),
+        ("some_ban", -1),
+    ],
+)
+def test_a_bad_argument_is_refused_by_its_name_however_it_is_given(tiny_gpt2, refuses, name, value):
+    with refuses(name, value):
+        told(**{"lm": tiny_gpt2, "count": 1, name: value})
+    if name == "count":
+        with refuses(name, value):
+            told(tiny_gpt2, value)
+
+
+def test_good_arguments_come_in_as_they_are_to_be_used(tiny_gpt2):
+    assert told(tiny_gpt2, torch.tensor(3).numpy()[()], 1) == (3, 1.0, False, None, 0, {})
+    given = {"sure": True, "span": 2, "plain": -5, "ban": 4}
+    assert told(tiny_gpt2, 1, **given) == (1, 7, True, 2, -5, {"ban": 4})  # 7: a default
+
+
+def test_a_call_that_does_not_fit_says_so_itself(tiny_gpt2):
+    with pytest.raises(TypeError, match="count"):
+        told(tiny_gpt2)
+    with pytest.raises(TypeError, match="ban_eos"):
+        propose_branch(
+            tiny_gpt2, torch.ones(1, 2).long(), 1, 0.9, 1, generator=torch.Generator(), ban_eos=1
+        )
+
+
+def test_a_checked_function_still_tells_what_it_is():
+    assert told.__doc__ == "Everything as it came in."
+    assert list(inspect.signature(told).parameters)[:2] == ["lm", "count"]
+    assert set(checks_of(told)) == {"lm", "count", "top_p", "sure", "span", "bans"}
+
+
+def test_a_record_checks_its_fields_and_keeps_what_they_become():
+    @dataclass(frozen=True)
+    class Knob:
+        count: Positive = 1
+        temperature: Temperature = 0
+
+        def __post_init__(self) -> None:
+            check_fields(self)
+
+    Knob.__annotations__ = {"count": Positive, "temperature": Temperature}
+    assert type(Knob(temperature=1).temperature) is float
+    with pytest.raises(ValueError, match="count must be an int >= 1, got 0"):
+        Knob(count=0)
+
+
+def test_every_word_with_a_check_has_one_that_refuses():
+    kinds = {
+        name: check_in(kind) for name, kind in vars(words).items() if hasattr(kind, "__metadata__")
+    }
+    assert len(kinds) > 15
+    for name, check in kinds.items():
+        with pytest.raises(ValueError, match=r"^x must (be|have) "):
+            check("x", object())
+        assert isinstance(check, Check), name
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """A list that grows by one with each argument that is checked."""
+    asked, real = [], Check.__call__
+    monkeypatch.setattr(Check, "__call__", lambda *given: asked.append(1) or real(*given))
+    return asked
+
+
+RUNS = {
+    "greedy": run_greedy,
+    "Medusa-tiny": functools.partial(medusa_tiny, ban_eos_first_n=2, rep_ban_n=1),
+    "n-gram": speculate,
+    "self, sampling": functools.partial(speculate, drafter="self", temperature=0.8, top_p=0.9),
+    "branches": functools.partial(speculate, drafter="branches"),
+    "tree": functools.partial(speculate, drafter="heads_tree"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_nothing_is_checked_within_a_decoding_loop(lm, counted, run):
+    """All is checked where it comes in: the count stays what it was after the first loop."""
+    seen = []
+    done = run(
+        lm, "Once upon a time", max_new_tokens=12, on_loop=lambda _: seen.append(len(counted))
+    )
+    assert len(done.loops) > 1
+    assert seen[0] > 0
+    assert set(seen) == {seen[0]}
+
+
+def test_a_caller_from_outside_is_checked_also_in_a_loop_of_its_own(lm, counted):
+    for record in stream(lm, "Once upon a time", max_new_tokens=4):
+        before = len(counted)
+        medusa_lib.decode(lm, list(record.emitted))
+        medusa_lib.softmax_temp(torch.ones(3), 1.0)
+        assert len(counted) > before
