@@ -9,7 +9,7 @@ from numbers import Real
 
 import torch
 
-# To one case: the right answer, then the wrong ones with a name, each with what to say about it.
+# Of one case: the right answer; then wrong ones (or types of them), each with what to say about it.
 Answers = tuple[object, Iterable[tuple[object, str]]]
 NOT_ATTEMPTED = "not attempted yet: replace the `...` and run the cell again"
 CORRECT = "correct"
