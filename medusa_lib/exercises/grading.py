@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Iterable
+from numbers import Real
 
 import torch
 
+# Of one case: the right answer; then wrong ones (or types of them), each with what to say about it.
+Answers = tuple[object, Iterable[tuple[object, str]]]
 NOT_ATTEMPTED = "not attempted yet: replace the `...` and run the cell again"
 CORRECT = "correct"
 
@@ -51,3 +56,64 @@ def run_attempt(attempt: Callable, *args: object) -> object:
 def as_list(value: object) -> object:
     """A tensor as a plain list or number, so that answers of either kind compare alike."""
     return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def same(answer: object, value: object, tolerance: float = 1e-6) -> bool:
+    """Whether an answer is this value, or of this type; a float need only be close."""
+    if isinstance(value, type):
+        return isinstance(answer, value)
+    if isinstance(answer, bool) and not isinstance(value, bool):
+        return False
+    if isinstance(value, float):
+        return math.isclose(answer, value, rel_tol=tolerance, abs_tol=1e-9)
+    if isinstance(value, list) and isinstance(answer, list) and len(answer) == len(value):
+        return all(same(a, v, 1e-4) for a, v in zip(answer, value, strict=True))
+    return answer == value
+
+
+def other_kind(answer: object, wanted: object) -> str | None:
+    """What to say if a text or a number is wanted and the answer is none; else None."""
+    if isinstance(wanted, str) and not isinstance(answer, str):
+        return f"return the whole text, a str, not a {type(answer).__name__}"
+    if isinstance(wanted, float) and (isinstance(answer, bool) or not isinstance(answer, Real)):
+        return f"return one number, yours was {answer!r}"
+    return None
+
+
+def no_list(answer: object, of: str, length: int | None = None) -> str | None:
+    """What to say about an answer that is no list (of this length); None if it is one."""
+    fits = isinstance(answer, list) and length in (None, len(answer))
+    return None if fits else f"return a list of {of}, yours was {answer!r}"
+
+
+def grade(
+    attempt: Callable,
+    cases: Iterable[tuple],
+    answers: Callable[..., Answers],
+    at: str = "",
+    otherwise: str = "it is {wanted}, yours was {answer!r}",
+    refuse: Callable[..., str | None] = lambda *_: None,
+) -> str:
+    """Ask an attempt about each case, until one answer is wrong → what `check` says.
+
+    answers(*inputs): what is right, and the mistakes with a name. `otherwise` is said about any
+    other answer, `at` before both; in these templates `{}` is each input in turn. refuse(answer,
+    *inputs): what to say about an answer of a wrong kind, else None.
+    """
+
+    def verdict(f: Callable) -> str | None:
+        for inputs in cases:
+            wanted, mistakes = answers(*inputs)
+            answer = run_attempt(f, *copy.deepcopy(inputs))
+            if isinstance(answer, tuple) and isinstance(wanted, list):
+                answer = list(answer)
+            answer = answer if isinstance(wanted, str) else as_list(answer)
+            if refused := other_kind(answer, wanted) or refuse(answer, *inputs):
+                return refused
+            if not same(answer, wanted):
+                known = (said for value, said in mistakes if same(answer, value))
+                said = next(known, otherwise.format(*inputs, wanted=wanted, answer=answer))
+                return at.format(*inputs) + said
+        return None
+
+    return check(verdict, attempt)

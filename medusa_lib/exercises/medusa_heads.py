@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from medusa_lib.exercises.grading import as_list, check, run_attempt
+from medusa_lib.exercises.grading import Answers, grade, no_list
+
+
+def _head_targets(ids: list[int], place: int, count: int) -> Answers:
+    read, chosen, wanted, late = (ids[place + i : place + i + count] for i in range(4))
+    return wanted, (
+        (chosen, "that begins with the model's own choice"),
+        (read, "that begins with the id that was just read"),
+        (late, "that begins one too late"),
+        (ids[place + 2 :], f"that is one for more than {count} heads"),
+        (wanted[:-1], "the last head's is missing"),
+        (wanted[0], "return a list, one id for each head"),
+    )
 
 
 def check_head_targets(attempt: Callable) -> str:
@@ -15,28 +27,22 @@ def check_head_targets(attempt: Callable) -> str:
     """
     text = [11, 12, 13, 14, 15, 16, 17, 18, 19]
     cases = ((text, 2, 3), (text, 0, 4), (text[::-1], 4, 1), (text, 1, 2))
+    return grade(attempt, cases, _head_targets, at="ids {}, place {}, {} heads: ")
 
-    def verdict(f: Callable) -> str | None:
-        for ids, place, count in cases:
-            wanted = ids[place + 2 : place + 2 + count]
-            answer = as_list(run_attempt(f, list(ids), place, count))
-            answer = list(answer) if isinstance(answer, tuple) else answer
-            if answer == wanted:
-                continue
-            mistakes = (
-                (ids[place + 1 : place + 1 + count], "that begins with the model's own choice"),
-                (ids[place : place + count], "that begins with the id that was just read"),
-                (ids[place + 3 : place + 3 + count], "that begins one too late"),
-                (ids[place + 2 :], f"that is one for more than {count} heads"),
-                (ids[place + 2 : place + 1 + count], "the last head's is missing"),
-                (ids[place + 2], "return a list, one id for each head"),
-                (answer, f"it is {wanted}, yours was {answer!r}"),
-            )
-            said = next(said for value, said in mistakes if value == answer or value is answer)
-            return f"ids {ids}, place {place}, {count} heads: {said}"
-        return None
 
-    return check(verdict, attempt)
+def _typical(probs: list[float], epsilon: float, delta: float) -> Answers:
+    spread = math.exp(sum(p * math.log(p) for p in probs))  # exp(-entropy)
+    follows = delta * spread
+    mistakes = (  # the bound that would give this answer, and what to say
+        (epsilon, f"as if epsilon alone counted; delta × exp(-entropy) is {follows:.2f}"),
+        (max(epsilon, follows), "the smaller of the two is the bound, not the larger"),
+        (min(epsilon, spread), "exp(-entropy) is to be multiplied by delta"),
+    )
+    wanted = [p > min(epsilon, follows) for p in probs]
+    return wanted, (
+        ([not kept for kept in wanted], "those are the tokens that are not typical"),
+        *(([p > bound for p in probs], said) for bound, said in mistakes),
+    )
 
 
 def check_typical(attempt: Callable) -> str:
@@ -47,29 +53,10 @@ def check_typical(attempt: Callable) -> str:
         ([0.01, 0.03, 0.06, 0.9], 0.04, 0.3),
         ([0.25, 0.25, 0.25, 0.25], 0.5, 0.3),
     )
-
-    def verdict(f: Callable) -> str | None:
-        for probs, epsilon, delta in cases:
-            entropy = -sum(p * math.log(p) for p in probs)
-            follows = delta * math.exp(-entropy)
-            bound = min(epsilon, follows)
-            wanted = [p > bound for p in probs]
-            answer = as_list(run_attempt(f, list(probs), epsilon, delta))
-            if not isinstance(answer, list) or len(answer) != len(probs):
-                return f"return a list of {len(probs)} True or False, yours was {answer!r}"
-            if answer == wanted:
-                continue
-            mistakes = (  # the bound that would give this answer, and what to say
-                (epsilon, f"as if epsilon alone counted; delta × exp(-entropy) is {follows:.2f}"),
-                (max(epsilon, follows), "the smaller of the two is the bound, not the larger"),
-                (min(epsilon, math.exp(-entropy)), "exp(-entropy) is to be multiplied by delta"),
-            )
-            upside = "those are the tokens that are not typical"
-            known = [([p <= bound for p in probs], upside)]
-            known += [([p > wrong for p in probs], said) for wrong, said in mistakes]
-            said = next((said for value, said in known if value == answer), None)
-            numbers = f"probabilities {probs}, epsilon {epsilon}, delta {delta}"
-            return f"{numbers}: {said or f'it is {wanted}, yours was {answer!r}'}"
-        return None
-
-    return check(verdict, attempt)
+    return grade(
+        attempt,
+        cases,
+        _typical,
+        at="probabilities {}, epsilon {}, delta {}: ",
+        refuse=lambda answer, p, *_: no_list(answer, f"{len(p)} True or False", len(p)),
+    )

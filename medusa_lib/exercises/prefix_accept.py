@@ -4,57 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from medusa_lib.exercises.grading import as_list, check, run_attempt
+from medusa_lib.exercises.grading import Answers, grade
 
-VERIFIED = (  # branch, greedy's tokens, accepted; the order tells typical mistakes apart
-    ([5, 6, 7], [5, 6, 7], 3),
-    ([5, 6, 7], [8, 6, 7], 0),
-    ([5, 6, 7], [5, 9, 7], 1),
-    ([4, 4], [4, 5], 1),
-    ([1, 2, 3, 4], [1, 2, 9, 4], 2),
+VERIFIED = (  # branch, greedy's tokens; the order tells typical mistakes apart
+    ([5, 6, 7], [5, 6, 7]),
+    ([5, 6, 7], [8, 6, 7]),
+    ([5, 6, 7], [5, 9, 7]),
+    ([4, 4], [4, 5]),
+    ([1, 2, 3, 4], [1, 2, 9, 4]),
 )
+
+
+def _count_accepted(branch: list[int], greedy: list[int]) -> Answers:
+    matches = [b == g for b, g in zip(branch, greedy, strict=True)]
+    wanted = [*matches, False].index(False)
+    return wanted, (
+        (sum(matches), "a match after the first mismatch does not count: stop at the mismatch"),
+        (wanted + 1, "one too many: the corrected token is emitted, but it is not accepted"),
+        (list, "return how many were accepted, an int, not the tokens"),
+    )
 
 
 def check_count_accepted(attempt: Callable) -> str:
     """STEP5. attempt(branch, greedy) → number of accepted draft tokens."""
+    otherwise = "for branch {} and greedy {} it is {wanted}, yours was {answer!r}"
+    return grade(attempt, VERIFIED, _count_accepted, otherwise=otherwise)
 
-    def verdict(f: Callable) -> str | None:
-        for branch, greedy, wanted in VERIFIED:
-            answer = as_list(run_attempt(f, list(branch), list(greedy)))
-            if answer == wanted and not isinstance(answer, bool):
-                continue
-            matches = sum(b == g for b, g in zip(branch, greedy, strict=True))
-            if answer == matches:
-                return "a match after the first mismatch does not count: stop at the mismatch"
-            if answer == wanted + 1:
-                return "one too many: the corrected token is emitted, but it is not accepted"
-            if isinstance(answer, list):
-                return "return how many were accepted, an int, not the tokens"
-            return f"for branch {branch} and greedy {greedy} it is {wanted}, yours was {answer!r}"
-        return None
 
-    return check(verdict, attempt)
+def _emitted(branch: list[int], greedy: list[int]) -> Answers:
+    accepted, _ = _count_accepted(branch, greedy)
+    return greedy[: accepted + 1], (
+        (greedy[:accepted], "the correction is missing: greedy's token goes in at the mismatch"),
+        (branch[: accepted + 1], "that emits the rejected draft; greedy's token takes its place"),
+        (branch, "that is the whole branch; only what greedy agrees with is kept"),
+        (greedy, "stop after the correction: what comes later was drafted on a wrong token"),
+    )
 
 
 def check_emitted(attempt: Callable) -> str:
     """STEP5. attempt(branch, greedy) → the tokens that this loop adds to the text."""
-
-    def verdict(f: Callable) -> str | None:
-        for branch, greedy, accepted in VERIFIED:
-            wanted = greedy[: accepted + 1]
-            answer = as_list(run_attempt(f, list(branch), list(greedy)))
-            answer = list(answer) if isinstance(answer, tuple) else answer
-            if answer == wanted:
-                continue
-            if answer == greedy[:accepted]:
-                return "the correction is missing: greedy's token goes in at the mismatch"
-            if answer == branch[: accepted + 1]:
-                return "that emits the rejected draft; greedy's token takes its place"
-            if answer == branch:
-                return "that is the whole branch; only what greedy agrees with is kept"
-            if answer == greedy:
-                return "stop after the correction: what comes later was drafted on a wrong token"
-            return f"for branch {branch} and greedy {greedy}: {wanted}, yours was {answer!r}"
-        return None
-
-    return check(verdict, attempt)
+    otherwise = "for branch {} and greedy {}: {wanted}, yours was {answer!r}"
+    return grade(attempt, VERIFIED, _emitted, otherwise=otherwise)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
-from medusa_lib.exercises.grading import as_list, check, run_attempt
+from medusa_lib.exercises.grading import Answers, grade, no_list
 
 
 def _softmax(logits: list[float], temperature: float) -> list[float]:
@@ -14,34 +15,40 @@ def _softmax(logits: list[float], temperature: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _close(a: object, b: list[float]) -> bool:
-    if not isinstance(a, list) or len(a) != len(b):
-        return False
-    return all(math.isclose(x, y, rel_tol=1e-4, abs_tol=1e-6) for x, y in zip(a, b, strict=True))
+def _softmax_answers(logits: list[float], t: float) -> Answers:
+    times, unscaled = _softmax(logits, 1 / t), _softmax(logits, 1.0)
+    return _softmax(logits, t), (
+        (times, "the logits were multiplied by the temperature; divide by it"),
+        (unscaled, "the temperature made no difference; divide the logits by it first"),
+    )
+
+
+def _no_probabilities(answer: object, logits: list[float], _: float) -> str | None:
+    other = no_list(answer, f"{len(logits)} probabilities", len(logits))
+    if other or math.isclose(sum(answer), 1, rel_tol=1e-3):
+        return other
+    return f"the probabilities sum to {sum(answer):.3f}, not to 1: divide by their sum last"
 
 
 def check_softmax_by_hand(attempt: Callable) -> str:
     """STEP3. attempt(logits, temperature) → list of probabilities."""
+    cases = (([2.0, 1.0, 0.0], 1.0), ([1.0, 3.0], 0.5), ([0.0, 1.0, 4.0], 2.0))
+    otherwise = "for {} at temperature {} the first is {wanted[0]:.3f}, not {answer[0]}"
+    return grade(attempt, cases, _softmax_answers, otherwise=otherwise, refuse=_no_probabilities)
 
-    def verdict(f: Callable) -> str | None:
-        for logits, t in (([2.0, 1.0, 0.0], 1.0), ([1.0, 3.0], 0.5), ([0.0, 1.0, 4.0], 2.0)):
-            answer = as_list(run_attempt(f, list(logits), t))
-            wanted = _softmax(logits, t)
-            if _close(answer, wanted):
-                continue
-            if not isinstance(answer, list) or len(answer) != len(logits):
-                return f"return a list of {len(logits)} probabilities, yours was {answer!r}"
-            if _close(answer, _softmax(logits, 1 / t)):
-                return "the logits were multiplied by the temperature; divide by it"
-            if _close(answer, _softmax(logits, 1.0)):
-                return "the temperature made no difference; divide the logits by it first"
-            total = sum(answer)
-            if not math.isclose(total, 1, rel_tol=1e-3):
-                return f"the probabilities sum to {total:.3f}, not to 1: divide by their sum last"
-            return f"for {logits} at temperature {t} the first is {wanted[0]:.3f}, not {answer[0]}"
-        return None
 
-    return check(verdict, attempt)
+def _nucleus(probs: list[float], top_p: float) -> Answers:
+    ordered = sorted(probs, reverse=True)
+    wanted, unsorted = (
+        1 + sum(total < top_p for total in itertools.accumulate(row)) for row in (ordered, probs)
+    )
+    more = wanted + 1 if sum(ordered[wanted - 1 :: -1]) == top_p else None
+    return wanted, (
+        (wanted - 1, "one too few: the token that crosses top_p belongs to the standard nucleus"),
+        (more, "one too many: reaching top_p exactly is enough"),
+        (list, "return how many tokens are kept, an int, not the tokens"),
+        (unsorted, "the tokens were taken as they come; sort them, most probable first"),
+    )
 
 
 def check_standard_nucleus(attempt: Callable) -> str:
@@ -56,29 +63,5 @@ def check_standard_nucleus(attempt: Callable) -> str:
         ([0.05, 0.15, 0.7, 0.1], 0.75),
         ([0.9, 0.1], 0.5),
     )
-
-    def size(probs: list[float], top_p: float) -> int:
-        total, count = 0.0, 0
-        while total < top_p:
-            total += probs[count]
-            count += 1
-        return count
-
-    def verdict(f: Callable) -> str | None:
-        for probs, top_p in cases:
-            wanted = size(sorted(probs, reverse=True), top_p)
-            answer = as_list(run_attempt(f, list(probs), top_p))
-            if answer == wanted:
-                continue
-            if answer == wanted - 1:
-                return "one too few: the token that crosses top_p belongs to the standard nucleus"
-            if answer == wanted + 1 and sum(sorted(probs)[-wanted:]) == top_p:
-                return "one too many: reaching top_p exactly is enough"
-            if isinstance(answer, list):
-                return "return how many tokens are kept, an int, not the tokens"
-            if probs != sorted(probs, reverse=True) and answer == size(probs, top_p):
-                return "the tokens were taken as they come; sort them, most probable first"
-            return f"for {probs} and top_p {top_p} the size is {wanted}, yours was {answer!r}"
-        return None
-
-    return check(verdict, attempt)
+    otherwise = "for {} and top_p {} the size is {wanted}, yours was {answer!r}"
+    return grade(attempt, cases, _nucleus, otherwise=otherwise)

@@ -10,7 +10,9 @@ from medusa_lib.exercises.grading import (
     NotAttemptedError,
     as_list,
     check,
+    grade,
     run_attempt,
+    same,
 )
 
 
@@ -65,3 +67,53 @@ def test_as_list_unpacks_tensors_only():
     assert as_list(torch.tensor([1, 2])) == [1, 2]
     assert as_list(torch.tensor(3)) == 3
     assert as_list("a") == "a"
+
+
+def halves(n, label):
+    """An exercise: half of n."""
+    return n / 2, ((n * 2.0, f"{label}: that is the double"),)
+
+
+def said_about(attempt):
+    cases = ((4, "{a}"), (0, "{b}"), (6, "{c}"))
+    return grade(attempt, cases, halves, at="n {}: ", otherwise="{1} {wanted:.1f}, not {answer}")
+
+
+def test_grade_names_the_first_case_that_is_wrong_and_a_known_mistake_in_it():
+    assert said_about(lambda n, _: n / 2) == CORRECT
+    assert said_about(lambda n, _: n * 2) == "not yet: n 4: {a}: that is the double"
+    assert said_about(lambda n, _: 2) == "not yet: n 0: {b} 0.0, not 2"
+
+
+def test_a_tuple_is_as_good_as_a_list():
+    cases = (([1, 2],), ([3],))
+    assert grade(tuple, cases, lambda ids: (ids, ())) == CORRECT
+    assert grade(lambda ids: ids[:1], cases, lambda ids: (ids, ())) == (
+        "not yet: it is [1, 2], yours was [1]"
+    )
+
+
+def test_a_wrong_kind_is_refused_before_the_answer_is_compared():
+    refuse = {2: None, 3: "three is out"}.get
+    assert grade(lambda n: 3, ((1,),), lambda n: (3, ()), refuse=lambda a, n: refuse(a)) == (
+        "not yet: three is out"
+    )
+    assert grade(lambda n: 2, ((1,),), lambda n: (2, ()), refuse=lambda a, n: refuse(a)) == CORRECT
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "alike"),
+    [
+        (0.1 + 0.2, 0.3, True),
+        (0.3001, 0.3, False),
+        ([0.30001, 1.0], [0.3, 1.0], True),
+        ([0.3], [0.3, 1.0], False),
+        (2.0, 2, True),
+        (True, 1, False),
+        ([1, 0], [True, False], True),
+        ([5], list, True),
+        (5, list, False),
+    ],
+)
+def test_same_is_close_for_floats_and_exact_for_all_else(answer, value, alike):
+    assert same(answer, value) is alike
