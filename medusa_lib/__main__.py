@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from typing import NoReturn
 
 from medusa_lib.base.config import MODEL_VARIABLE, Cfg
@@ -16,6 +17,15 @@ from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
 
 NEEDS = {0: (), 1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (2,), 6: (4, 5), 7: (6,)}
+KNOBS = {  # option → its type, its help
+    "--temperature": (float, ">= 0"),
+    "--top-p": (float, "in [0, 1]"),
+    "--span": (int, "tokens drafted per loop"),
+    "--max-new-tokens": (int, None),
+    "--ban-eos-first-n": (int, None),
+    "--rep-ban-n": (int, None),
+    "--seed": (int, None),
+}
 READY = {
     2: "utils ready: encode/decode/append/last_logits/greedy_next",
     3: "sampling ready: softmax_temp/top_p_indices/sample_next",
@@ -56,19 +66,14 @@ class OneLineParser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line; defaults are those of Cfg."""
-    cfg = Cfg()
     parser = OneLineParser(
         prog="python -m medusa_lib", description="Greedy against Medusa-tiny, step by step."
     )
     parser.add_argument("--prompt", default=PROMPT)
-    parser.add_argument("--model", default=cfg.MODEL_ID, help=f"id or folder ({MODEL_VARIABLE})")
-    parser.add_argument("--temperature", type=float, default=cfg.TEMPERATURE, help=">= 0")
-    parser.add_argument("--top-p", type=float, default=cfg.TOP_P, help="in [0, 1]")
-    parser.add_argument("--span", type=int, default=cfg.SPAN, help="tokens drafted per loop")
-    parser.add_argument("--max-new-tokens", type=int, default=cfg.MAX_NEW_TOKENS)
-    parser.add_argument("--ban-eos-first-n", type=int, default=cfg.BAN_EOS_FIRST_N)
-    parser.add_argument("--rep-ban-n", type=int, default=cfg.REP_BAN_N)
-    parser.add_argument("--seed", type=int, default=cfg.SEED)
+    parser.add_argument("--model", dest="model_id", help=f"id or folder ({MODEL_VARIABLE})")
+    parser.set_defaults(**{name.lower(): value for name, value in vars(Cfg()).items()})
+    for name, (kind, said) in KNOBS.items():
+        parser.add_argument(name, type=kind, help=said)
     parser.add_argument("--device", help="cpu, cuda or mps; left out: the best at hand")
     parser.add_argument("--steps", default="0-7", help="which steps to run: 0-7 or 0,1,7")
     parser.add_argument("--debug", action="store_true", help="show every comparison")
@@ -89,23 +94,12 @@ def run_demo(lm: LM, prompt: str, cfg: Cfg, say: Callable[[str], None]) -> Compa
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen steps → exit code: 0 done, 1 outputs differ, 2 a step lacked another."""
-    cfg = Cfg(
-        MODEL_ID=args.model,
-        TEMPERATURE=args.temperature,
-        TOP_P=args.top_p,
-        SPAN=args.span,
-        MAX_NEW_TOKENS=args.max_new_tokens,
-        BAN_EOS_FIRST_N=args.ban_eos_first_n,
-        REP_BAN_N=args.rep_ban_n,
-        SEED=args.seed,
-        DEBUG=args.debug,
-    )
-    on = parse_steps(args.steps)
+    cfg = Cfg(**{field.name: getattr(args, field.name.lower()) for field in fields(Cfg)})
+    on, code, lm, device = parse_steps(args.steps), 0, None, None
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
 
-    code, lm, device = 0, None, None
     for step in on:
         missing = missing_steps(step, on)
         if missing:
@@ -117,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
             set_seed(cfg.SEED)
             say(f"[STEP0] DEVICE = {device}")
         elif step == 1:
-            lm = make_lm(load_tokenizer(cfg.MODEL_ID), load_model(cfg.MODEL_ID, device), args.model)
+            model = load_model(cfg.MODEL_ID, device)
+            lm = make_lm(load_tokenizer(cfg.MODEL_ID), model, cfg.MODEL_ID)
             say(f"[STEP1] MODEL = {cfg.MODEL_ID}, EOS_ID={lm.eos_id}")
         elif step < 7:
             say(f"[STEP{step}] {READY[step]}")

@@ -16,7 +16,6 @@ import torch
 from medusa_lib.base.checks import (
     Check,
     check_bool,
-    check_tokens,
     check_callable,
     check_generator,
     check_ids,
@@ -27,6 +26,7 @@ from medusa_lib.base.checks import (
     check_seed,
     check_share,
     check_text,
+    check_tokens,
     check_top_p,
     check_vector,
 )

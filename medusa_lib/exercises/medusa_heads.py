@@ -23,7 +23,7 @@ def _head_targets(ids: list[int], place: int, count: int) -> Answers:
 def check_head_targets(attempt: Callable) -> str:
     """BEYOND4. attempt(ids, place, count) → the ids that heads 1 to `count` are to guess.
 
-    They guess from the hidden numbers at `place`, where the model chose the next id itself.
+    They guess from the hidden state at `place`, where the model chose the next id itself.
     """
     text = [11, 12, 13, 14, 15, 16, 17, 18, 19]
     cases = ((text, 2, 3), (text, 0, 4), (text[::-1], 4, 1), (text, 1, 2))
