@@ -16,7 +16,7 @@ from medusa_lib.base.course import LESSONS, Lesson
 
 PAGE = medusa_lib.__doc__
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TESTED = ("base", "steps")  # floors where each file has a test of its name
+TESTED = ("base", "steps", "engine", "beyond")  # floors where each file has a test of its name
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}
 ALLOWED |= {"LICENSE"}
 
