@@ -103,6 +103,8 @@ def test_imports_point_down() -> None:
     program = Path(sys.executable).with_name("lint-imports")
     found = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout[-3000:]
+    for file in (ROOT / "medusa_lib").rglob("*.py"):
+        assert (file.parent / "__init__.py").exists(), f"import-linter does not see {file}"
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert not re.findall("ignore_imports|exhaustive_ignores|unmatched_ignore", settings)
 

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 import torch
-from drafts import Says
+from drafts import Says, ids_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medusa_lib import encode, make_generator, run_greedy, speculate
+from medusa_lib import make_generator, run_greedy, speculate
 from medusa_lib.beyond.drafters import (
     FirstOf,
     ModelDrafter,
@@ -71,7 +71,7 @@ def test_ngram_drafter_forgets_another_text() -> None:
 
 def test_model_drafter_keeps_its_cache_in_step(lm) -> None:
     """After a rejection its drafts are those of a fresh drafter."""
-    ids = encode(lm, PROMPT)[0].tolist()
+    ids = ids_of(lm, PROMPT)
     used, fresh = (ModelDrafter(lm, 0.0, 1.0, make_generator(0)) for _ in range(2))
     first = used.propose(state_of(ids), 4)
     ids = [*ids, first.tokens[0], 77]
@@ -79,7 +79,7 @@ def test_model_drafter_keeps_its_cache_in_step(lm) -> None:
 
 
 def test_an_unsure_drafter_stops_early(lm) -> None:
-    ids = encode(lm, PROMPT)[0].tolist()
+    ids = ids_of(lm, PROMPT)
     bold = ModelDrafter(lm, 0.0, 1.0, make_generator(0)).propose(state_of(ids), 8)
     shy = ModelDrafter(lm, 0.0, 1.0, make_generator(0), sure=1.0).propose(state_of(ids), 8)
     assert (len(bold.tokens), bold.passes) == (8, 8)
@@ -87,7 +87,7 @@ def test_an_unsure_drafter_stops_early(lm) -> None:
 
 
 def test_a_model_drafter_that_draws_says_from_what(lm) -> None:
-    ids = encode(lm, PROMPT)[0].tolist()
+    ids = ids_of(lm, PROMPT)
     branch = ModelDrafter(lm, 0.8, 0.9, make_generator(1)).propose(state_of(ids), 3)
     assert len(branch.probs) == len(branch.tokens) == 3
     for token, q in zip(branch.tokens, branch.probs, strict=True):
@@ -126,7 +126,7 @@ def test_ngram_longest_is_checked() -> None:
 
 
 def test_ids_on_the_drafters_own_device_are_plain_ints(lm) -> None:
-    ids = encode(lm, PROMPT)[0].tolist()
+    ids = ids_of(lm, PROMPT)
     branch = ModelDrafter(lm, 0.0, 1.0, make_generator(0)).propose(state_of(ids), 2)
     assert all(type(token) is int for token in branch.tokens)
     assert not isinstance(branch.tokens, torch.Tensor)

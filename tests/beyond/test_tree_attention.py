@@ -7,11 +7,11 @@ import importlib
 
 import pytest
 import torch
-from drafts import PARENTS, PROMPTS, TOKENS, FixedTree, assert_same_as_greedy
+from drafts import PARENTS, PROMPTS, TOKENS, FixedTree, assert_same_as_greedy, ids_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medusa_lib import encode, last_logits, run_greedy
+from medusa_lib import last_logits, run_greedy
 from medusa_lib.beyond.masks import mask_and_offsets
 from medusa_lib.beyond.one_pass import Branch, State, one_pass
 from medusa_lib.beyond.speculative import speculate
@@ -25,7 +25,7 @@ one_pass_module = importlib.import_module("medusa_lib.beyond.one_pass")
 
 def largest_difference(lm, warm: bool = True) -> float:
     """Between a row of a pass over the tree and the same path read alone, at most."""
-    ids = encode(lm, "a b c")[0].tolist()
+    ids = ids_of(lm, "a b c")
     state = State.start(lm, ids)
     if warm:
         one_pass(state, [])
@@ -87,7 +87,7 @@ def test_a_boolean_mask_is_wrong_on_eager_alone(tiny_gpt2, monkeypatch) -> None:
 @pytest.mark.parametrize("path", [[], [0], [2], [0, 1, 3], [2, 5], [2, 4]])
 def test_the_cache_keeps_the_accepted_path_and_nothing_else(attention, path) -> None:
     lm = attention
-    ids = encode(lm, "a b c")[0].tolist()
+    ids = ids_of(lm, "a b c")
     state = State.start(lm, ids)
     one_pass(state, TOKENS, PARENTS)
     hidden = state.hidden

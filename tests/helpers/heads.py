@@ -1,8 +1,8 @@
 """Random heads, and a state to draft from."""
 
 import torch
+from drafts import ids_of
 
-from medusa_lib import encode
 from medusa_lib.beyond.medusa_heads import HeadsShape, new_heads
 from medusa_lib.beyond.one_pass import State, one_pass
 
@@ -22,7 +22,7 @@ def random_heads(lm, kind="hydra", count=3):
 
 def state_after(lm, text="abcab"):
     """The text and greedy's next token → (state, logits of the pass over the text)."""
-    state = State.start(lm, encode(lm, text)[0].tolist())
+    state = State.start(lm, ids_of(lm, text))
     logits = one_pass(state, [])
     state.ids.append(int(logits[-1].argmax()))
     return state, logits
