@@ -18,13 +18,13 @@ The floors, from the ground up
 
 Which may import which
     steps         base
-    engine        base, steps
-    beyond        base, steps, engine
-    demo.py       all of these
-    measure       all of these
-    teaching      all of these; a room: shared/, toys/ and earlier rooms
+    engine        those, and steps
+    beyond        those, and engine
+    demo.py       those, and beyond
+    measure       those, and demo.py
+    teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
     exercises, bench, training
-                  all of these, but not each other
+                  those, and teaching, but not each other
     __main__.py   `python -m medusa_lib`: anything
     Nothing here knows a notebook, and base/ and steps/ know neither plots nor widgets.
 
