@@ -1,4 +1,57 @@
-"""Medusa, step by step: draft and verify decoding, one small module per lesson."""
+"""Medusa, step by step: draft and verify decoding, one small file per lesson.
+
+Start here. Folders are floors, files are lessons. A file imports only from floors below its
+own and, on its own floor, earlier lessons; `lint-imports` holds that (pyproject.toml).
+
+The floors, from the ground up
+    base/       words that all speak: input checks, Cfg, records, their figures, the lessons' list
+    steps/      STEP0 to STEP6: device, model, utilities, sampling, drafter, prefix_accept, loops
+    engine/     the quick forward pass and the KV cache; no lesson depends on how they work
+    beyond/     the cure: trees, masks, one pass, drafters, exact sampling, heads, and its loop
+    demo.py     STEP7: both decoders, and the cure, on one prompt
+    measure/    stopwatch, formulas, roofline, replay, and transformers' own decoders
+    teaching/   one room a lesson: its figure, its view, its panel; on shared/ and toys/
+    exercises/  one file of graders a lesson, apart because they give answers away
+    bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
+    training/   from books to weights and their card; heads
+    pretrained/ data only: bookworm, its draft model bookmite, and bookworm_heads
+
+Which may import which
+    steps         base
+    engine        those, and steps
+    beyond        those, and engine
+    demo.py       those, and beyond
+    measure       those, and demo.py
+    teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
+    exercises, bench, training
+                  those, and teaching, but not each other
+    __main__.py   `python -m medusa_lib`: anything
+    Nothing here knows a notebook, and base/ and steps/ know neither plots nor widgets.
+
+A lesson's word names its file on every floor. STEP3's word is `sampling`:
+    medusa_lib/steps/sampling.py           the code that it teaches
+    medusa_lib/teaching/sampling.py        its panel
+    medusa_lib/exercises/sampling.py       its graders
+    tests/steps/test_sampling.py           and their tests, which also lie in
+    tests/teaching/test_sampling.py        tests/exercises/
+    notebooks/STEP3_sampling.ipynb         the lesson
+The words are listed in medusa_lib/base/course.py.
+
+To add something (tests/test_adding.py does each of these in a copy)
+    A drafter: three files. Its class, with `propose(state, span)` → Branch, in a new file of
+        medusa_lib/beyond/; its name in medusa_lib/beyond/named_drafters.py and, for the panels,
+        in medusa_lib/teaching/shared/controls.py.
+    A lesson: three files. A row at the end of BEYOND in medusa_lib/base/course.py, the code in
+        medusa_lib/beyond/, the notebook in notebooks/beyond/. `python tests/refresh.py` alone
+        then writes README's row and the link from the lesson before.
+    A panel: two files. Its room, on Panel of medusa_lib/teaching/shared/panel.py and the
+        sliders of medusa_lib/teaching/shared/controls.py; the cell of the notebook that shows it.
+    An exercise: two files. Its grader in the lesson's file of medusa_lib/exercises/, on `check`
+        of medusa_lib/exercises/grading.py; the cell of the notebook with the stub.
+Beside them, a test in the folder of tests/ that bears the floor's name.
+
+Everything below is importable from `medusa_lib` itself.
+"""
 
 from medusa_lib.base.config import Cfg
 from medusa_lib.base.metrics import (

@@ -1,3 +1,5 @@
+"""`python -m medusa_lib`: the walk through the steps, its options, its errors in one line."""
+
 import json
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""STEP7: all decoders on one prompt, their report, and what JSON holds of it."""
+
 import dataclasses
 import json
 

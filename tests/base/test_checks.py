@@ -1,3 +1,5 @@
+"""Each check lets good values through and says in one line what a bad one must be."""
+
 import math
 from fractions import Fraction
 

@@ -1,3 +1,5 @@
+"""The knobs: their defaults, their ranges, and the model's name from the environment."""
+
 import dataclasses
 
 import bad_values as bad

@@ -1,11 +1,17 @@
+"""Several branches: the longest accepted one wins, and a drafter that draws them itself."""
+
+from __future__ import annotations
+
 import pytest
 import torch
+from drafts import PROMPTS, assert_same_as_greedy
+from heads import state_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from panels import PROMPT
 
-from medusa_lib import encode, run_greedy
-from medusa_lib.beyond.branches import accept_longest, evaluated
+from medusa_lib import encode, make_generator, run_greedy, speculate
+from medusa_lib.beyond.branches import BranchesDrafter, accept_longest, evaluated
 
 
 @pytest.mark.parametrize("kind", ["lm", "tiny_gpt2", "tiny_llama"])
@@ -50,3 +56,33 @@ def test_bad_branches_are_refused_before_any_pass(tiny_gpt2, refuses, bad) -> No
     name = "ids" if bad == [[2] * 999] else "branch"
     with refuses(name, lm=tiny_gpt2):
         accept_longest(tiny_gpt2, encode(tiny_gpt2, "a b"), bad)
+
+
+def test_the_self_drawn_branches_cost_a_pass_for_each_token_of_the_longest(lm) -> None:
+    run = speculate(lm, PROMPTS[0], "branches", 20, span=3)
+    assert all(record.draft_passes == 3 for record in run.loops[:-2])
+    assert max(len(record.branch) for record in run.loops) > 3, "there is more than one branch"
+
+
+def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
+    drafter = BranchesDrafter(tiny_gpt2, make_generator(1))
+    state, _ = state_after(tiny_gpt2)
+    drafter.propose(state, 3)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medusa_lib.beyond.branches.one_pass", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            drafter.propose(state, 3)
+    assert drafter.model.own is None
+    assert_same_as_greedy(tiny_gpt2, "abcab", 20, drafter=drafter)
+
+
+def test_branches_of_a_model_that_takes_no_trees_are_refused_before_any_pass(
+    tiny_gpt2, refuses, monkeypatch
+) -> None:
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.FAMILIES", ("llama",))
+    with refuses("lm", lm=tiny_gpt2):
+        speculate(tiny_gpt2, "abc", "branches", 5)

@@ -7,48 +7,25 @@ import importlib
 
 import pytest
 import torch
-from drafts import PROMPTS, FixedTree, assert_same_as_greedy
+from drafts import PARENTS, PROMPTS, TOKENS, FixedTree, assert_same_as_greedy, ids_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medusa_lib import encode, last_logits, run_greedy
-from medusa_lib.beyond.masks import attends, mask_and_offsets, with_cache
+from medusa_lib import last_logits, run_greedy
+from medusa_lib.beyond.masks import mask_and_offsets
 from medusa_lib.beyond.one_pass import Branch, State, one_pass
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.tree_attention import follow_by_sampling, keep
-from medusa_lib.beyond.trees import (
-    check_parents,
-    expected_length,
-    first_on,
-    follow,
-    grow_tree,
-    leaves,
-    merge_branches,
-    node_chance,
-    parents_of,
-    path_to,
-    prune_tree,
-    tree_depths,
-)
+from medusa_lib.beyond.trees import path_to
 from medusa_lib.measure.chi_square import chi_square_p
 from medusa_lib.teaching.toys.four_words import TARGET, text_probs
 
 one_pass_module = importlib.import_module("medusa_lib.beyond.one_pass")
-TOKENS, PARENTS = [3, 4, 5, 6, 4, 7], (-1, 0, -1, 1, 2, 2)  # 3 → 4 → 6, 5 → 4, 5 → 7
-
-
-@pytest.fixture(params=["eager", "sdpa"])
-def attention(request, each_lm):
-    """Each model, with each kind of attention that takes a mask."""
-    before = each_lm.model.config._attn_implementation
-    each_lm.model.set_attn_implementation(request.param)
-    yield dataclasses.replace(each_lm)
-    each_lm.model.set_attn_implementation(before)
 
 
 def largest_difference(lm, warm: bool = True) -> float:
     """Between a row of a pass over the tree and the same path read alone, at most."""
-    ids = encode(lm, "a b c")[0].tolist()
+    ids = ids_of(lm, "a b c")
     state = State.start(lm, ids)
     if warm:
         one_pass(state, [])
@@ -110,7 +87,7 @@ def test_a_boolean_mask_is_wrong_on_eager_alone(tiny_gpt2, monkeypatch) -> None:
 @pytest.mark.parametrize("path", [[], [0], [2], [0, 1, 3], [2, 5], [2, 4]])
 def test_the_cache_keeps_the_accepted_path_and_nothing_else(attention, path) -> None:
     lm = attention
-    ids = encode(lm, "a b c")[0].tolist()
+    ids = ids_of(lm, "a b c")
     state = State.start(lm, ids)
     one_pass(state, TOKENS, PARENTS)
     hidden = state.hidden
@@ -166,14 +143,6 @@ def test_a_tree_with_greedys_text_in_it_is_followed_to_its_end(lm) -> None:
     assert twelve.new_ids == greedy
 
 
-def test_near_ties_in_a_tree_are_settled_by_greedys_own_pass(tiny_gpt2) -> None:
-    tree = FixedTree([2, 3, 4, 5], (-1, -1, 0, 1))
-    greedy = run_greedy(tiny_gpt2, "a b", 12)
-    run = speculate(tiny_gpt2, "a b", tree, 12, tie_bound=1e9)
-    assert run.new_ids == greedy.new_ids
-    assert run.verify_passes > len(run.loops)
-
-
 def test_a_model_that_takes_no_mask_is_refused(tiny_gpt2, refuses, monkeypatch) -> None:
     monkeypatch.setattr(one_pass_module, "MASKED", ("some other kind",))
     with refuses("lm", lm=tiny_gpt2):
@@ -186,8 +155,6 @@ def test_a_model_that_takes_no_mask_is_refused(tiny_gpt2, refuses, monkeypatch) 
 def test_bad_parents_are_refused(tiny_gpt2, refuses, parents, name) -> None:
     with refuses(name):
         speculate(tiny_gpt2, "a b", FixedTree([2, 3], parents), 3)
-    with refuses("parent of token 0", True):
-        check_parents([True], 1)
 
 
 def test_sampling_along_a_tree_is_plain_sampling() -> None:
@@ -203,76 +170,3 @@ def test_sampling_along_a_tree_is_plain_sampling() -> None:
             words.append(follow_by_sampling(TARGET[[words[-1]]], empty, 1.0, 0.95, generator)[1])
         counts[tuple(words)] += 1
     assert chi_square_p(counts, trials * text_probs(3, 1.0, 0.95)) > 1e-3
-
-
-def test_worked_examples() -> None:
-    assert tree_depths(PARENTS) == (1, 2, 1, 3, 2, 2)
-    assert path_to(PARENTS, 3) == [0, 1, 3]
-    assert leaves(PARENTS) == [3, 4, 5]
-    assert first_on(PARENTS, [2]) == [2, 4, 5, 0, 1, 3]
-    assert attends((-1, -1, 1)).int().tolist() == [
-        [1, 0, 0, 0],
-        [1, 1, 0, 0],
-        [1, 0, 1, 0],
-        [1, 0, 1, 1],
-    ]
-    branches = [[3, 4, 6], [5, 4], [5, 7], [3, 4]]
-    assert merge_branches(branches) == ([3, 4, 6, 5, 4, 7], (-1, 0, 1, -1, 3, 3))
-    assert merge_branches([]) == ([], ())
-
-
-@settings(max_examples=50, deadline=None, database=None, derandomize=True)
-@given(branches=st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=5))
-def test_merging_keeps_every_branch_once(branches) -> None:
-    tokens, parents = merge_branches(branches)
-    check_parents(parents, len(tokens))
-    paths = [tuple(tokens[i] for i in path_to(parents, place)) for place in range(len(tokens))]
-    assert len(set(paths)) == len(paths)
-    starts = {tuple(branch[:n]) for branch in branches for n in range(1, len(branch) + 1)}
-    assert set(paths) == starts
-
-
-def test_pruning_drops_what_is_too_deep_or_follows_eos() -> None:
-    assert prune_tree(TOKENS, PARENTS, 2, eos_id=9) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
-    assert prune_tree(TOKENS, PARENTS, 9, eos_id=4) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
-    assert prune_tree(TOKENS, PARENTS, 0, eos_id=9) == ([], ())
-
-
-def test_following_stops_where_the_tree_lacks_the_choice() -> None:
-    script = {(): 5, (2,): 7, (2, 5): 1}
-    assert follow(lambda path: script[tuple(path)], TOKENS, PARENTS) == ([2, 5], 1)
-    assert follow(lambda path: 8, TOKENS, PARENTS) == ([], 8)
-    assert follow(lambda path: 8, [8, 8], (-1, -1)) == ([0], 8)
-
-
-def test_the_greedy_construction_by_hand() -> None:
-    accuracy = [[0.5, 0.3], [0.4, 0.1]]
-    nodes = grow_tree(lambda node: node_chance(node, accuracy), 4, depth=2, ranks=2)
-    assert nodes == [(0,), (1,), (0, 0), (1, 0)]
-    assert parents_of(nodes) == (-1, -1, 0, 1)
-    chances = {node: node_chance(node, accuracy) for node in nodes}
-    assert expected_length(nodes, chances) == pytest.approx(1 + 0.5 + 0.3 + 0.2 + 0.12)
-    assert len(grow_tree(lambda node: node_chance(node, accuracy), 99, 2, 2)) == 6
-
-
-def test_a_mask_is_ones_own_to_write_into(tiny_gpt2) -> None:
-    prompt = "abc abc abc"
-    greedy = run_greedy(tiny_gpt2, prompt, 20).new_ids
-    rows, _ = mask_and_offsets((), before=8, dtype=torch.float32, device=torch.device("cpu"))
-    with torch.inference_mode():
-        for seen in range(3, 30):
-            with_cache(rows, seen).fill_(-1e9)
-    assert speculate(tiny_gpt2, prompt, "ngram", 20).new_ids == greedy
-    changed = torch.zeros(2, 2)
-    with_cache(changed, 1)
-    changed[0, 1] = -5
-    assert with_cache(changed, 1)[0, 0, 0].tolist() == [0, 0, -5]
-
-
-def test_a_mask_made_while_decoding_serves_training_too(tiny_gpt2) -> None:
-    speculate(tiny_gpt2, "abc abc abc", "ngram", 20)
-    ids = torch.arange(2, 10)[None]
-    rows, _ = mask_and_offsets((), 8, torch.float32, torch.device("cpu"))
-    mask = with_cache(rows, 0)
-    tiny_gpt2.model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
-    tiny_gpt2.model.zero_grad()

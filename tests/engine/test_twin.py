@@ -1,11 +1,10 @@
-"""The lean twin answers as the model does, leaves it as it was, and checks its products."""
+"""The quick twin answers as the model does, follows its changes, and leaves it as it was."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import pickle
-import warnings
 
 import pytest
 import torch
@@ -16,23 +15,8 @@ from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from medusa_lib import last_logits, load_lm, make_lm, run_greedy, speculate
-from medusa_lib.beyond.drafters import draft_lm
-from medusa_lib.beyond.growing_trees import GrowingDrafter
-from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.engine.cache import growing_cache
-from medusa_lib.engine.products import (
-    GELU_MAKERS,
-    MAKERS,
-    MOST_ROWS,
-    fastest,
-    fits_half,
-    in_blocks,
-    packed_by_mkl,
-    packed_by_onednn,
-    packed_in_half,
-    products,
-    right_ones,
-)
+from medusa_lib.engine.products import MOST_ROWS
 from medusa_lib.engine.twin import (
     QuickBlock,
     QuickGelu,
@@ -83,117 +67,6 @@ def test_where_there_is_nothing_to_gain_it_is_the_model_itself(tiny_gpt2, rows_l
     assert quick_twin(training) is training
 
 
-def test_every_product_is_the_same_product() -> None:
-    torch.manual_seed(0)
-    stored_in_half = torch.randn(24, 16).half().float()
-    for weight in (torch.randn(24, 16), torch.randn(16, 24).t(), stored_in_half):
-        for bias in (torch.randn(24), None):
-            candidates = products(weight, bias)
-            assert set(candidates) >= {0, 1}
-            for count in (1, 2, 7, MOST_ROWS):
-                rows = torch.randn(count, 16)
-                expected = rows @ weight.T + (0 if bias is None else bias)
-                for product in candidates.values():
-                    assert torch.allclose(product(rows), expected, atol=1e-5)
-
-
-def test_every_product_with_the_activation_is_the_two_in_turn() -> None:
-    torch.manual_seed(0)
-    weight, bias = torch.randn(64, 16), torch.randn(64)
-    candidates = products(weight, bias, GELU_MAKERS)
-    assert candidates.keys() == products(weight, bias).keys()
-    for count in (1, 7, MOST_ROWS):
-        rows = torch.randn(count, 16)
-        expected = NewGELUActivation()(rows @ weight.T + bias)
-        for product in candidates.values():
-            assert torch.allclose(product(rows), expected, atol=1e-5)
-
-
-def test_a_product_in_blocks_is_for_matrices_that_can_be_cut() -> None:
-    torch.manual_seed(0)
-    weight, bias, rows = torch.randn(96, 16), torch.randn(96), torch.randn(5, 16)
-    assert in_blocks(64)(weight, bias) is None
-    for more in (bias, None):
-        product = in_blocks(32)(weight, more)
-        for count in (1, 5):
-            expected = torch.nn.functional.linear(rows[:count], weight, more)
-            assert torch.allclose(product(rows[:count]), expected, atol=1e-5)
-            assert torch.equal(product(rows[:count]), product(rows[:count])), "nothing is kept"
-
-
-def test_a_wrong_product_is_never_chosen() -> None:
-    """However fast: the check against the usual product comes first."""
-
-    def plain(rows):
-        for _ in range(50):
-            rows.sum()
-        return rows * 2
-
-    def wrong(rows):
-        return rows
-
-    def nan(rows):
-        return rows * torch.nan
-
-    def wrong_for_two(rows):
-        return rows if len(rows) == 2 else rows * 2
-
-    every = dict(enumerate([plain, wrong, nan, wrong_for_two]))
-    assert set(right_ones(every, torch.ones(3, 4))) == {0}
-    assert fastest(every, torch.ones(3, 4)) != 0, "the slow one would not be chosen"
-
-
-needs_fbgemm = pytest.mark.skipif(
-    "fbgemm" not in torch.backends.quantized.supported_engines, reason="this PyTorch has no FBGEMM"
-)
-
-
-@needs_fbgemm
-def test_weights_in_half_precision_are_as_exact_as_in_single() -> None:
-    """Also the smallest numbers and the largest that half precision has."""
-    torch.manual_seed(0)
-    weight, bias = torch.randn(48, 32).half().float(), torch.randn(48)
-    weight[0], weight[1, ::2], weight[2] = 6e-8, 65504.0, -0.0
-    weight = weight.half().float()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        product = packed_in_half(weight, bias)
-        for count in (1, 2, 9, 40):
-            rows = torch.randn(count, 32)
-            exact = (rows.double() @ weight.T.double() + bias.double()).float()
-            usual = torch.nn.functional.linear(rows, weight, bias)
-            bound = 3 * (usual - exact).abs().max() + 1e-6
-            assert (product(rows) - exact).abs().max() <= bound
-
-
-@pytest.mark.parametrize("number", [1 / 3, 65505.0, 1e-9, float("nan"), float("inf")])
-def test_one_number_that_half_precision_lacks_is_enough(number) -> None:
-    weight = torch.ones(16, 16)
-    assert fits_half(weight)
-    weight[3, 4] = number
-    assert not fits_half(weight)
-    assert packed_in_half(weight, None) is None
-
-
-def test_half_precision_is_left_out_where_it_is_not_at_hand(monkeypatch) -> None:
-    def missing(*_: object) -> None:
-        raise RuntimeError("Didn't find engine for operation quantized::linear_prepack_fp16")
-
-    monkeypatch.setattr("torch.jit.script", missing)
-    assert packed_in_half(torch.ones(16, 16), None) is None
-
-
-@needs_fbgemm
-def test_the_shipped_models_may_use_half_precision(lm) -> None:
-    """Their weights are stored so; a product that reads half the bytes must not get lost."""
-    for each in (lm.model, draft_lm(lm).model, shipped_heads(lm)[0]):
-        matrices = [p.detach() for p in each.parameters() if p.ndim == 2]
-        assert matrices
-        for matrix in matrices:
-            rows = torch.randn(4, matrix.shape[1])
-            assert MAKERS.index(packed_in_half) in right_ones(products(matrix, None), rows)
-
-
 def test_one_layer_that_half_precision_lacks_is_made_lean_otherwise(lm) -> None:
     """Layers of one shape may differ in this, as after training some of them only."""
     model = copy.deepcopy(lm.model)
@@ -225,14 +98,6 @@ def test_a_model_that_has_decoded_can_be_copied(lm) -> None:
         twice.model.lm_head.weight.neg_()
     assert speculate(twice, "The king", None, 12).new_ids != wanted
     assert speculate(lm, "The king", None, 12).new_ids == wanted
-
-
-def test_without_the_libraries_the_plain_products_are_left(monkeypatch) -> None:
-    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: False)
-    weight = torch.randn(8, 4)
-    assert packed_by_onednn(weight, None) is packed_by_mkl(weight, None) is None
-    assert set(products(weight, None)) == {0, 1}
 
 
 def test_lean_layers_of_any_module_answer_as_they_do() -> None:
@@ -305,11 +170,6 @@ def test_a_layer_that_is_nearly_dead_is_made_lean_as_well(tiny_gpt2) -> None:
     for count in (1, 9):
         ids = torch.arange(2, 2 + count)[None]
         assert torch.allclose(logits_of(twin, ids), logits_of(model, ids), atol=1e-4)
-
-
-def test_the_usual_product_is_always_among_the_right_ones() -> None:
-    every = dict(enumerate([lambda rows: rows * torch.nan, lambda rows: rows]))
-    assert set(right_ones(every, torch.ones(3, 4))) == {0}
 
 
 def test_something_else_in_the_place_of_dropout_stays(tiny_gpt2) -> None:
@@ -555,16 +415,6 @@ def test_an_lm_that_has_decoded_can_be_pickled_and_copied(lm) -> None:
         assert speculate(again, "Once upon a time", None, 8).new_ids == (
             run_greedy(lm, "Once upon a time", 8).new_ids
         )
-
-
-def test_heads_that_have_drafted_can_be_pickled(lm) -> None:
-    speculate(lm, "Once upon a time", "heads_tree", 8)
-    heads = shipped_heads(lm)[0]
-    again = pickle.loads(pickle.dumps(heads))
-    assert heads.twins
-    assert not again.twins
-    runs = [speculate(lm, "The king", GrowingDrafter(each), 12) for each in (heads, again)]
-    assert [loop.branch for loop in runs[0].loops] == [loop.branch for loop in runs[1].loops]
 
 
 def test_a_twin_is_made_anew_after_a_fused_optimizer(lm) -> None:

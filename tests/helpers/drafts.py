@@ -3,10 +3,30 @@
 import pytest
 import torch
 
-from medusa_lib import first_difference, last_logits, run_greedy, speculate
+from medusa_lib import encode, first_difference, last_logits, run_greedy, speculate
 from medusa_lib.beyond.one_pass import Branch
 
 PROMPTS = ("Once upon a time", "The old king said", "In a distant future, ", "la la la la")
+TOKENS, PARENTS = [3, 4, 5, 6, 4, 7], (-1, 0, -1, 1, 2, 2)  # 3 → 4 → 6, 5 → 4, 5 → 7
+
+
+class Says:
+    """Proposes these tokens; remembers the spans it was asked for and what it was told.
+
+    told: for each verification the length of the text, the rows of logits, and the accepted.
+    """
+
+    span = 3
+
+    def __init__(self, *tokens):
+        self.tokens, self.asked, self.told = list(tokens), [], []
+
+    def propose(self, state, span):
+        self.asked.append(span)
+        return Branch(self.tokens[:span])
+
+    def observe(self, state, logits, accepted):
+        self.told.append((len(state.ids), len(logits), accepted))
 
 
 class FixedTree:
@@ -19,6 +39,10 @@ class FixedTree:
 
     def propose(self, state, span):
         return Branch(self.tokens, parents=self.parents)
+
+
+def ids_of(lm, text: str) -> list[int]:
+    return encode(lm, text)[0].tolist()
 
 
 def assert_same_as_greedy(lm, prompt: str, count: int, **knobs) -> int:

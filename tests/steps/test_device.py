@@ -1,3 +1,5 @@
+"""STEP0: the device that is picked, and seeds that repeat."""
+
 import random
 
 import bad_values as bad

@@ -1,3 +1,5 @@
+"""STEP4: branches drafted token by token, by their seed, and safe from bad input."""
+
 import bad_values as bad
 import pytest
 import torch

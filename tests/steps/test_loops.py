@@ -1,3 +1,5 @@
+"""STEP6: the whole loop writes greedy's tokens, counts every pass, and stops where it should."""
+
 from collections import Counter
 
 import bad_values as bad

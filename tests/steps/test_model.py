@@ -1,3 +1,5 @@
+"""STEP1: tokenizer and model load together, and what is wrong is said in one line."""
+
 import re
 
 import bad_values as bad

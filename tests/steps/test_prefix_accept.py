@@ -1,3 +1,5 @@
+"""STEP5: the longest prefix that greedy agrees with, then its correction."""
+
 import math
 
 import bad_values as bad

@@ -1,3 +1,5 @@
+"""STEP3: temperature, nucleus and draw, against transformers' own and by hand."""
+
 import math
 from collections import Counter
 

@@ -1,3 +1,5 @@
+"""STEP2: text to tokens and back, one forward pass, one greedy token."""
+
 import math
 
 import bad_values as bad

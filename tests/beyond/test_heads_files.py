@@ -1,0 +1,77 @@
+"""Heads in a folder come back as they were, and fit the model that they were trained for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from heads import NODES, random_heads
+
+import medusa_lib
+from medusa_lib import load_lm, speculate
+from medusa_lib.beyond.heads_files import heads_fit, load_heads, save_heads, shipped_heads
+from medusa_lib.beyond.medusa_heads import KINDS, HeadsError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_heads_come_back(tiny_llama, kind, tmp_path) -> None:
+    heads = random_heads(tiny_llama, kind)
+    save_heads(heads, tiny_llama, NODES, tmp_path / "heads")
+    again, nodes = load_heads(tiny_llama, tmp_path / "heads")
+    assert nodes == NODES
+    assert again.shape == heads.shape
+    for name, tensor in heads.state_dict().items():
+        assert torch.allclose(tensor.float(), again.state_dict()[name].float(), atol=1e-3), name
+    assert not (set(again.state_dict()) - set(heads.state_dict()))
+
+
+def test_heads_of_another_model_are_refused(tiny_gpt2, tiny_llama, tmp_path, refuses) -> None:
+    folder = tmp_path / "gpt2-heads"
+    save_heads(random_heads(tiny_gpt2), tiny_gpt2, NODES, folder)
+    with refuses("heads", lm=tiny_llama):
+        load_heads(tiny_llama, folder)
+    with refuses("lm", lm=tiny_llama):
+        speculate(tiny_llama, "abc", "heads_tree")
+    with refuses("heads"):
+        load_heads(tiny_llama, tmp_path / "nowhere")
+    (folder / "heads.json").write_text("{}")
+    with refuses("heads"):
+        load_heads(tiny_gpt2, folder)
+    assert not heads_fit(tiny_llama)
+
+
+def test_heads_of_the_same_sizes_but_other_weights_are_refused(lm, tmp_path) -> None:
+    other = load_lm(device="cpu")
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight.mul_(1.2)
+    with pytest.raises(HeadsError, match="must be trained for bookworm"):
+        load_heads(other)
+    half = load_lm(device="cpu")
+    half.model.to(torch.bfloat16)
+    assert load_heads(half)[0].shape == load_heads(lm)[0].shape
+
+
+def test_a_model_of_another_family_is_refused(lm, refuses, monkeypatch) -> None:
+    monkeypatch.setattr("medusa_lib.beyond.medusa_heads.FAMILIES", ("llama",))
+    with refuses("lm"):
+        load_heads(lm)
+
+
+def test_the_shipped_heads_are_small_and_their_card_is_theirs(lm) -> None:
+    folder = Path(medusa_lib.__file__).parent / "pretrained" / "bookworm_heads"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8_000_000
+    figures = json.loads((folder / "figures.json").read_text())
+    card = (folder / "README.md").read_text()
+    for row in figures["top_accuracy"]["own text"]:
+        assert f"{row[0]:.3f}" in card
+    heads, nodes = shipped_heads(lm)
+    assert figures["parameters"] == sum(p.numel() for p in heads.parameters())
+    assert len(nodes) == figures["best_budget"]
+
+
+def test_a_folder_whose_parts_do_not_fit_is_refused(tiny_gpt2, tmp_path, refuses) -> None:
+    save_heads(random_heads(tiny_gpt2), tiny_gpt2, [(0, 0)], tmp_path)
+    with refuses("heads"):
+        load_heads(tiny_gpt2, tmp_path)
