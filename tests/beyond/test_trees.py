@@ -45,9 +45,10 @@ def test_merging_keeps_every_branch_once(branches) -> None:
 
 
 def test_pruning_drops_what_is_too_deep_or_follows_eos() -> None:
-    assert prune_tree(TOKENS, PARENTS, 2, eos_id=9) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
-    assert prune_tree(TOKENS, PARENTS, 9, eos_id=4) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
-    assert prune_tree(TOKENS, PARENTS, 0, eos_id=9) == ([], ())
+    nine, four = (9).__eq__, (4).__eq__
+    assert prune_tree(TOKENS, PARENTS, 2, nine) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
+    assert prune_tree(TOKENS, PARENTS, 9, four) == ([3, 4, 5, 4, 7], (-1, 0, -1, 2, 2))
+    assert prune_tree(TOKENS, PARENTS, 0, nine) == ([], ())
 
 
 def test_following_stops_where_the_tree_lacks_the_choice() -> None:
