@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from matplotlib.axes import Axes
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Count, Positive, Seed
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
 from medusa_lib.beyond.typical import Typical, verify_typically
@@ -44,7 +45,6 @@ def one_loop(
     rule: Typical | None,
     generator: torch.Generator,
     span: int = 3,
-    temperature: float = 1.0,
     difference: float = 1.0,
 ) -> list[int]:
     """The words that one loop of draft and verify adds after the word `last`.
@@ -52,45 +52,43 @@ def one_loop(
     rule None: speculative sampling, which is exact. span 0: the target alone. difference: how
     far the drafter is from the target.
     """
-    tokens, probs = [last], []
+    tokens, probs, plainly = [last], [], (1.0, 1.0)  # temperature and top-p
     for _ in range(span):
-        probs.append(word_probs(draft_table(difference), tokens[-1], temperature, 1.0))
+        probs.append(word_probs(draft_table(difference), tokens[-1], *plainly))
         tokens.append(draw_from(probs[-1], generator))
-    branch, logits = Branch(tokens[1:], probs), TARGET[tokens]
+    branch, logits = Branch(tokens[1:], probs), TARGET[tokens]  # [span + 1, 4]
     if rule is None:
-        accepted, following = verify_by_sampling(logits, branch, temperature, 1.0, generator)
+        accepted, following = verify_by_sampling(logits, branch, *plainly, generator)
     else:
-        path, following = verify_typically(logits, branch, temperature, 1.0, generator, rule)
+        path, following = verify_typically(logits, branch, *plainly, generator, rule)
         accepted = len(path)
     return [*branch.tokens[:accepted], following]
 
 
+@checked
 def measure_trade(
     rule: Typical | None,
-    trials: int = 1000,
-    count: int = 2,
-    span: int = 3,
-    temperature: float = 1.0,
+    trials: Positive = 1000,
+    count: Positive = 2,
+    span: Count = 3,
     difference: float = 1.0,
-    seed: int = 7,
+    seed: Seed = 7,
 ) -> Trade:
     """Write many texts of `count` words after the start and compare them with the target's.
 
-    rule, span, temperature, difference: see one_loop. What a last loop writes beyond the text
-    counts as written. Even an exact rule has a distance above 0, by chance alone; it shrinks as
-    trials grow.
+    rule, span, difference: see one_loop. What a last loop writes beyond the text counts as
+    written. Even an exact rule has a distance above 0, by chance alone; it shrinks as trials grow.
     """
-    check_int("trials", trials, 1), check_int("count", count, 1), check_int("span", span, 0)
     generator, loops, written = make_generator(seed), 0, 0
-    counts = torch.zeros([len(WORDS)] * count, dtype=torch.float64)
+    counts = torch.zeros([len(WORDS)] * count, dtype=torch.float64)  # [4, …, 4]
     for _ in range(trials):
         words = [START]
         while len(words) <= count:
-            words += one_loop(words[-1], rule, generator, span, temperature, difference)
+            words += one_loop(words[-1], rule, generator, span, difference)
             loops += 1
         written += len(words) - 1
         counts[tuple(words[1 : count + 1])] += 1
-    return Trade(written / loops, text_distance(counts, text_probs(count, temperature, 1.0)))
+    return Trade(written / loops, text_distance(counts, text_probs(count, 1.0, 1.0)))
 
 
 def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None) -> Axes:
