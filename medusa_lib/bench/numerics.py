@@ -24,7 +24,8 @@ from rich.table import Table
 
 from medusa_lib.base.checks import check_int
 from medusa_lib.base.config import default_model_id
-from medusa_lib.bench.tables import fill_marks, row_line
+from medusa_lib.base.tables import md_table
+from medusa_lib.bench.tables import fill_marks
 from medusa_lib.beyond.near_ties import TIE_BOUNDS
 from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.beyond.speculative import speculate
@@ -33,7 +34,7 @@ from medusa_lib.steps.utilities import last_logits
 
 WIDE = 8  # tokens in a pass over several
 EXACT_EVERY = 50  # every so many positions, greedy's own pass is computed too
-MARKS = ("<!-- numerics: written by the command, not by hand -->", "<!-- /numerics -->")
+README_MARKS = ("<!-- numerics: written by the command, not by hand -->", "<!-- /numerics -->")
 
 
 def in_dtype(lm: LM, dtype: torch.dtype) -> LM:
@@ -126,10 +127,9 @@ def cells(row: Difference) -> list[str]:
     ]
 
 
-def markdown(rows: Sequence[Difference]) -> str:
+def as_markdown(rows: Sequence[Difference]) -> str:
     """The table as Markdown."""
-    lines = [row_line(list(COLUMNS)), row_line(["---", "---"] + ["---:"] * 4)]
-    return "\n".join([*lines, *(row_line(cells(row)) for row in rows), ""])
+    return md_table(COLUMNS, map(cells, rows), left=2) + "\n"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
             found = [dataclasses.asdict(row) for row in rows]
             args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         if args.readme:
-            fill_marks(args.readme, *MARKS, markdown(rows))
+            fill_marks(args.readme, *README_MARKS, as_markdown(rows))
     except (ValueError, OSError, ModelLoadError) as error:
         sys.exit(f"error: {error}")
 

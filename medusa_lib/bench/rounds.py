@@ -16,6 +16,7 @@ from medusa_lib.bench.decoders import (
     Decoder,
     Outcome,
 )
+from medusa_lib.bench.rows import GreedyRow, PassCost, SamplingRow
 from medusa_lib.measure.stopwatch import COUNTS, pass_seconds
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import softmax_temp
@@ -80,8 +81,8 @@ def surprise(lm: LM, prompt: str, ids: Sequence[int]) -> list[float]:
     return [-float(p[token].log()) for p, token in zip(probs, ids, strict=True)]
 
 
-def figures(name: str, done: Sequence[Outcome]) -> dict:
-    """Counts and ratios over some runs of one decoder; None where there is nothing to divide."""
+def counts(name: str, done: Sequence[Outcome]) -> dict[str, object]:
+    """The fields of Counts over some runs of one decoder."""
     tokens, loops = sum(len(o.ids) for o in done), sum(o.loops for o in done)
     evaluated = sum(o.evaluated or 0 for o in done)
     return {
@@ -94,27 +95,27 @@ def figures(name: str, done: Sequence[Outcome]) -> dict:
     }
 
 
-def greedy_row(tally: Tally, prompts: Sequence[int], over: dict[str, Tally]) -> dict:
-    """The figures of one decoder over some prompts. over: name → the decoder to divide by.
+def greedy_row(tally: Tally, prompts: Sequence[int], greedy: Tally, generate: Tally) -> GreedyRow:
+    """The figures of one decoder over some prompts, beside cached greedy and generate.
 
     All rounds wrote the same, so the last one is counted; seconds are medians over rounds.
     """
-    row = figures(tally.name, [tally.outcomes[prompt][-1] for prompt in prompts])
-    seconds = tally.seconds(prompts)
-    return {
-        **row,
-        "seconds": seconds,
-        "tokens_per_second": row["tokens"] / seconds,
-        **{f"over_{key}": other.seconds(prompts) / seconds for key, other in over.items()},
-        "identical": len(prompts) - len(tally.differing & set(prompts)),
-        "prompts": len(prompts),
-    }
+    done, seconds = [tally.outcomes[prompt][-1] for prompt in prompts], tally.seconds(prompts)
+    return GreedyRow(
+        **counts(tally.name, done),
+        seconds=seconds,
+        tokens_per_second=sum(len(o.ids) for o in done) / seconds,
+        over_greedy=greedy.seconds(prompts) / seconds,
+        over_generate=generate.seconds(prompts) / seconds,
+        identical=len(prompts) - len(tally.differing & set(prompts)),
+        prompts=len(prompts),
+    )
 
 
-def greedy_table(tallies: dict[str, Tally], prompts: Sequence[int]) -> list[dict]:
+def greedy_table(tallies: dict[str, Tally], prompts: Sequence[int]) -> list[GreedyRow]:
     """The rows of the first table over some of the prompts."""
-    over = {"greedy": tallies[GREEDY], "generate": tallies[GENERATE]}
-    return [greedy_row(tally, prompts, over) for tally in tallies.values()] if prompts else []
+    over = tallies[GREEDY], tallies[GENERATE]
+    return [greedy_row(tally, prompts, *over) for tally in tallies.values()] if prompts else []
 
 
 def tokens_per_second(tally: Tally) -> float:
@@ -124,43 +125,40 @@ def tokens_per_second(tally: Tally) -> float:
     return statistics.median(speeds)
 
 
-def sampling_row(tally: Tally, plain: Tally, nats: Sequence[float], prompts: Sequence[str]) -> dict:
+def sampling_row(
+    tally: Tally, plain: Tally, nats: Sequence[float], prompts: Sequence[str]
+) -> SamplingRow:
     """The figures of one sampler over all rounds. nats: how surprising each token was."""
-    speed = tokens_per_second(tally)
-    return {
-        **figures(tally.name, [o for runs in tally.outcomes.values() for o in runs]),
-        "tokens_per_second": speed,
-        "over_plain": speed / tokens_per_second(plain) if tokens_per_second(plain) else None,
-        "surprise": statistics.fmean(nats) if nats else None,
-        "surprise_error": statistics.stdev(nats) / len(nats) ** 0.5 if len(nats) > 1 else None,
-        "prompts": len(prompts),
-    }
+    speed, plain_speed = tokens_per_second(tally), tokens_per_second(plain)
+    return SamplingRow(
+        **counts(tally.name, [o for runs in tally.outcomes.values() for o in runs]),
+        tokens_per_second=speed,
+        over_plain=speed / plain_speed if plain_speed else None,
+        surprise=statistics.fmean(nats) if nats else None,
+        surprise_error=statistics.stdev(nats) / len(nats) ** 0.5 if len(nats) > 1 else None,
+        prompts=len(prompts),
+    )
 
 
-def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) -> list[dict]:
+def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) -> list[SamplingRow]:
     """The rows of the second table: tokens per second, and the surprise of what was written."""
     rows = []
     for tally in tallies.values():
-        nats = [
-            x
-            for i, prompt in enumerate(prompts)
-            for o in tally.outcomes[i]
-            if o.ids
-            for x in surprise(lm, prompt, o.ids)
-        ]
+        written = [(p, o.ids) for i, p in enumerate(prompts) for o in tally.outcomes[i] if o.ids]
+        nats = [x for prompt, ids in written for x in surprise(lm, prompt, ids)]
         rows.append(sampling_row(tally, tallies[PLAIN_SAMPLING], nats, prompts))
     return rows
 
 
-def pass_table(lm: LM) -> dict:
+def pass_cost(lm: LM) -> PassCost:
     """Milliseconds of a pass by its number of tokens, and what a full context adds to it."""
-    counts = [count for count in COUNTS if count < lm.context_length]
-    early, full = max(1, min(64, lm.context_length - max(counts))), lm.context_length - 1
-    lean = pass_seconds(lm, counts, context=early)
+    sizes = [count for count in COUNTS if count < lm.context_length]
+    early, full = max(1, min(64, lm.context_length - max(sizes))), lm.context_length - 1
+    seconds = pass_seconds(lm, sizes, context=early)
     late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
-    return {
-        "milliseconds": {count: 1000 * lean[count] for count in counts},
-        "ratio": {count: lean[count] / lean[1] for count in counts},
-        "full_context": full,
-        "full_context_over_64": late,
-    }
+    return PassCost(
+        milliseconds={count: 1000 * seconds[count] for count in sizes},
+        ratio={count: seconds[count] / seconds[1] for count in sizes},
+        full_context=full,
+        full_context_over_64=late,
+    )

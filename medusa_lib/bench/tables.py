@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from medusa_lib.base.tables import md_table
+from medusa_lib.bench.rows import BenchResult, Counts, Goal, GreedyRow
 from medusa_lib.teaching.shared.style import BLUE, ORANGE, axes_for, open_frame
 
 START, END = "<!-- bench: written by the command, not by hand -->", "<!-- /bench -->"
@@ -20,47 +22,47 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def passes(row: dict) -> str:
+def passes(row: Counts) -> str:
     """Verifying passes, and drafting ones if there were any."""
-    drafts = f" + {row['draft_passes']:,}" if row["draft_passes"] else ""
-    return f"{row['verify_passes']:,}{drafts}"
+    drafts = f" + {row.draft_passes:,}" if row.draft_passes else ""
+    return f"{row.verify_passes:,}{drafts}"
 
 
-Columns = dict[str, Callable[[dict], str]]
+Columns = dict[str, Callable[[object], str]]
 GREEDY_COLUMNS: Columns = {
-    "decoder": lambda row: row["name"],
-    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
-    "÷ cached greedy": lambda row: number(row["over_greedy"]),
-    "÷ generate": lambda row: number(row["over_generate"]),
+    "decoder": lambda row: row.name,
+    "tokens/s": lambda row: number(row.tokens_per_second, 0),
+    "÷ cached greedy": lambda row: number(row.over_greedy),
+    "÷ generate": lambda row: number(row.over_generate),
     "passes (+ draft)": passes,
-    "τ": lambda row: number(row["tau"]),
-    "α": lambda row: number(row["alpha"]),
-    "identical": lambda row: f"{row['identical']} of {row['prompts']}",
+    "τ": lambda row: number(row.tau),
+    "α": lambda row: number(row.alpha),
+    "identical": lambda row: f"{row.identical} of {row.prompts}",
 }
 SAMPLING_COLUMNS: Columns = {
-    "decoder": lambda row: row["name"],
-    "tokens/s": lambda row: number(row["tokens_per_second"], 0),
-    "÷ plain sampling": lambda row: number(row["over_plain"]),
+    "decoder": lambda row: row.name,
+    "tokens/s": lambda row: number(row.tokens_per_second, 0),
+    "÷ plain sampling": lambda row: number(row.over_plain),
     "passes (+ draft)": passes,
-    "τ": lambda row: number(row["tau"]),
-    "α": lambda row: number(row["alpha"]),
-    "surprise, nats/token": lambda row: (
-        f"{number(row['surprise'])} ± {number(row['surprise_error'])}"
-    ),
+    "τ": lambda row: number(row.tau),
+    "α": lambda row: number(row.alpha),
+    "surprise, nats/token": lambda row: f"{number(row.surprise)} ± {number(row.surprise_error)}",
 }
 MEASURE, GOAL = "measure", "goal"
 SIGNS = {True: " ✓", False: " ✗", None: ""}  # a goal that is met, missed, not measured
 PASS_COLUMNS: Columns = {
-    "positions in one pass": lambda row: row["count"],
-    "ms": lambda row: number(row["milliseconds"]),
-    "÷ one position": lambda row: number(row["ratio"]),
+    "positions in one pass": lambda row: str(row[0]),
+    "ms": lambda row: number(row[1]),
+    "÷ one position": lambda row: number(row[2]),
 }
+
+
 Reached = dict[str, dict[tuple[str, str], str]]  # machine → (measure, goal) → the cell shown
 
 
-def as_shown(row: dict) -> tuple[str, str]:
+def as_shown(row: Goal) -> tuple[str, str]:
     """A measure and its goal as they are shown."""
-    return row["measure"], row["goal"].replace(">=", "≥").replace("<=", "≤")
+    return row.measure, row.goal.replace(">=", "≥").replace("<=", "≤")
 
 
 def goal_columns(machine: str, others: Reached) -> Columns:
@@ -68,7 +70,7 @@ def goal_columns(machine: str, others: Reached) -> Columns:
     columns: Columns = {
         MEASURE: lambda row: as_shown(row)[0],
         GOAL: lambda row: as_shown(row)[1],
-        machine: lambda row: number(row["reached"]) + SIGNS[row["met"]],
+        machine: lambda row: number(row.reached) + SIGNS[row.met],
     }
     for name, cells in others.items():
         if name != machine:
@@ -97,31 +99,30 @@ def read_goals(text: str) -> Reached:
     return reached
 
 
-def parts(result: dict, others: Reached | None = None) -> list[tuple[str, Columns, list[dict]]]:
+def parts(result: BenchResult, others: Reached | None = None) -> list[tuple[str, Columns, list]]:
     """(title, columns, rows) of every table that has rows. others: goals on other machines."""
-    cost = result["passes"]
-    counts = [
-        {"count": str(n), "milliseconds": ms, "ratio": cost["ratio"][n]}
-        for n, ms in cost["milliseconds"].items()
-    ]
-    loop, other = result["looping"], result["not_looping"]
-    sampled = result["sampling"]
+    cost, loop, other = result.passes, result.looping, result.not_looping
+    counts = [(n, ms, cost.ratio[n]) for n, ms in cost.milliseconds.items()]
     titles = [
         (f"Outputs that do not loop ({size(other)} prompts)", GREEDY_COLUMNS, other),
         (f"Outputs that loop ({size(loop)} prompts)", GREEDY_COLUMNS, loop),
-        (f"Sampling at temperature 0.8 ({size(sampled)} prompts)", SAMPLING_COLUMNS, sampled),
+        (
+            f"Sampling at temperature 0.8 ({size(result.sampling)} prompts)",
+            SAMPLING_COLUMNS,
+            result.sampling,
+        ),
         ("One pass", PASS_COLUMNS, counts),
-        ("Goals", goal_columns(result["machine"], others or {}), result["goals"]),
+        ("Goals", goal_columns(result.machine, others or {}), result.goals),
     ]
     return [part for part in titles if part[2]]
 
 
-def size(rows: list[dict]) -> int:
+def size(rows: list) -> int:
     """Over how many prompts these rows are."""
-    return rows[0]["prompts"] if rows else 0
+    return rows[0].prompts if rows else 0
 
 
-def print_tables(result: dict, console: Console) -> None:
+def print_tables(result: BenchResult, console: Console) -> None:
     """All tables on the terminal."""
     for title, columns, rows in parts(result):
         table = Table(title=title, title_justify="left")
@@ -133,34 +134,26 @@ def print_tables(result: dict, console: Console) -> None:
     console.print(settings(result))
 
 
-def settings(result: dict) -> str:
+def settings(result: BenchResult) -> str:
     """Under what conditions the figures were measured, in one line."""
     return (
-        f"Model {result['model']}, {result['machine']}, {result['threads']} threads, "
-        f"{result['prompts']} prompts, {result['new_tokens']} new tokens, median of "
-        f"{result['rounds']} rounds in which all decoders took turns. "
+        f"Model {result.model}, {result.machine}, {result.threads} threads, "
+        f"{result.prompts} prompts, {result.new_tokens} new tokens, median of "
+        f"{result.rounds} rounds in which all decoders took turns. "
         "A text loops if it repeats six tokens three times."
     )
 
 
-def markdown(result: dict, others: Reached | None = None) -> str:
+def markdown(result: BenchResult, others: Reached | None = None) -> str:
     """All tables as Markdown. others: goals on other machines."""
     lines = [settings(result), ""]
     for title, columns, rows in parts(result, others):
-        heads = list(columns)
-        lines += [f"**{title}**", "", row_line(heads)]
-        lines += [row_line(["---", *["---:"] * (len(heads) - 1)])]
-        lines += [row_line([cell(row) for cell in columns.values()]) for row in rows]
-        lines += [""]
+        cells = ([cell(row) for cell in columns.values()] for row in rows)
+        lines += [f"**{title}**", "", md_table(list(columns), cells, left=1), ""]
     return "\n".join(lines)
 
 
-def row_line(cells: list[str]) -> str:
-    """One line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
-def write_readme(result: dict, path: Path) -> None:
+def write_readme(result: BenchResult, path: Path) -> None:
     """Put the tables between the two marks of a Markdown file.
 
     What other machines reached stays there for goals that are still the same.
@@ -197,27 +190,26 @@ def fill_marks(path: Path, start: str, end: str, text: str) -> None:
     path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
-def save_plot(result: dict, path: Path) -> None:
+def save_plot(result: BenchResult, path: Path) -> None:
     """Speed over cached greedy as bars. Raises ValueError for an unknown kind of picture."""
     figure = Figure(figsize=(8, 5), layout="constrained")
-    plot_bench(result["not_looping"], result["looping"], figure.subplots())
+    plot_bench(result.not_looping, result.looping, figure.subplots())
     figure.savefig(path, dpi=150)
 
 
 def plot_bench(
-    not_looping: Sequence[Mapping], looping: Sequence[Mapping], ax: Axes | None = None
+    not_looping: Sequence[GreedyRow], looping: Sequence[GreedyRow], ax: Axes | None = None
 ) -> Axes:
     """Speed of each decoder over cached greedy, as bars: outputs that do not loop, and that do.
 
-    Rows as the bench makes them, with "name" and "over_greedy" (seconds of cached greedy ÷
-    seconds of this decoder).
+    over_greedy: seconds of cached greedy ÷ seconds of this decoder.
     """
-    names = [row["name"] for row in not_looping or looping]
+    names = [row.name for row in not_looping or looping]
     ax = axes_for(ax, (8, 0.5 * len(names) + 1))
     kinds = [("does not loop", not_looping, BLUE, ""), ("loops", looping, ORANGE, "//")]
     for shift, (label, rows, colour, hatch) in zip((-0.2, 0.2), kinds, strict=True):
-        places = [names.index(row["name"]) + shift for row in rows]
-        values = [row["over_greedy"] for row in rows]
+        places = [names.index(row.name) + shift for row in rows]
+        values = [row.over_greedy for row in rows]
         ax.barh(places, values, 0.38, color=colour, hatch=hatch, edgecolor="black", label=label)
         for place, value in zip(places, values, strict=True):
             ax.text(value, place, f" {value:.2f}", va="center", fontsize=8)

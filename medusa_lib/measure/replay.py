@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import checked
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.base.words import Span
 from medusa_lib.beyond.drafters import Drafter, check_needs_no_pass, common_prefix
 from medusa_lib.beyond.one_pass import Branch, State
 from medusa_lib.beyond.speculative import Verdict, record_pass
@@ -14,30 +15,34 @@ from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import up_to_end
 
 
-def replay(lm: LM, run: Generation, drafter: Drafter, span: int) -> list[LoopRecord]:
+@checked
+def replay(lm: LM, run: Generation, drafter: Drafter, span: Span) -> list[LoopRecord]:
     """The loops in which `drafter` would have written greedy's `run`: those of `speculate`.
 
     At temperature 0 the text is greedy's whatever is drafted, so it can be looked up. For
     drafters that need nothing of the model's own passes. Raises ValueError for one of trees.
     """
-    check_int("span", span, 1), check_needs_no_pass(drafter)
+    check_needs_no_pass(drafter)
     state, loops = State.start(lm, run.prompt_ids), []
     rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
     while rest:
         began = time.perf_counter()
         room = span if lm.is_end(rest[-1]) else len(rest) - 1
-        branch = drafter.propose(state, min(span, room)) if room else Branch()
-        if branch.parents is not None:
-            raise ValueError("drafter must be one of single branches to be replayed, got a tree")
-        tokens = up_to_end(lm, branch.tokens[:room])
-        branch = Branch(tokens, passes=branch.passes)
-        accepted = common_prefix(tokens, rest)
-        new = rest[: accepted + 1]
+        branch = bet(state, drafter, min(span, room))
+        accepted = common_prefix(branch.tokens, rest)
+        new, rest = rest[: accepted + 1], rest[accepted + 1 :]
         state.ids += new
         verdict = Verdict(range(accepted), new)
         loops.append(record_pass(lm, len(loops), branch, verdict, began))
-        rest = rest[accepted + 1 :]
     return loops
+
+
+def bet(state: State, drafter: Drafter, most: int) -> Branch:
+    """What a drafter bets on, cut after EOS. Raises ValueError for a tree."""
+    branch = drafter.propose(state, most) if most else Branch()
+    if branch.parents is not None:
+        raise ValueError("drafter must be one of single branches to be replayed, got a tree")
+    return Branch(up_to_end(state.lm, branch.tokens[:most]), passes=branch.passes)
 
 
 class Replays:

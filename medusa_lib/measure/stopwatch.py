@@ -5,30 +5,33 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import check_int, checked
 from medusa_lib.base.metrics import acceptance_rate, mean_accepted_length
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.base.words import Node, Positive, Span
 from medusa_lib.beyond.drafters import Drafter, check_needs_no_pass
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, MedusaHeads
 from medusa_lib.beyond.one_pass import State, one_pass, roll_back
 from medusa_lib.beyond.speculative import speculate
-from medusa_lib.beyond.trees import Node
 from medusa_lib.steps.model import LM
 
 COUNTS = (1, 2, 4, 8, 16, 32)
+PASS = "one pass"  # of the model itself, among the names of drafters
+T = TypeVar("T")
 
 
+@checked
 def pass_seconds(
-    lm: LM, counts: Sequence[int] = COUNTS, context: int = 64, repeats: int = 21
+    lm: LM, counts: Sequence[int] = COUNTS, context: Positive = 64, repeats: Positive = 21
 ) -> dict[int, float]:
     """Median seconds of one pass over each number of tokens, `context` tokens being cached.
 
     The numbers take turns, so that whatever else the machine does falls on all of them.
     Raises ValueError if context + the largest count do not fit the model.
     """
-    check_int("context", context, 1), check_int("repeats", repeats, 1)
     for count in counts:
         check_int("each of counts", count, 1)
     if context + max(counts) > lm.context_length:
@@ -39,15 +42,15 @@ def pass_seconds(
     times: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(repeats):
         for count, taken in times.items():
-            began = time.perf_counter()
-            one_pass(state, [1] * count)[-1, 0].item()  # waits until a GPU is done
-            taken.append(time.perf_counter() - began)
+            seconds, _ = timed(finished_pass, state, [1] * count)
+            taken.append(seconds)
             roll_back(state, context)
     return {count: statistics.median(taken) for count, taken in times.items()}
 
 
+@checked
 def draft_costs(
-    lm: LM, drafters: Mapping[str, Drafter], run: Generation, span: int = 4
+    lm: LM, drafters: Mapping[str, Drafter], run: Generation, span: Span = 4
 ) -> dict[str, float]:
     """Each drafter's draft cost c: the time of one draft step ÷ of a pass of `lm` over one token.
 
@@ -55,42 +58,55 @@ def draft_costs(
     `propose` ÷ the tokens drafted, so what a drafter does besides passes is counted: picking
     tokens, taking rejected ones back, catching up. Medians.
     """
-    check_int("span", span, 1)
     plain, state = State.start(lm, run.prompt_ids), State.start(lm, run.prompt_ids)
-    one_pass(plain, [])
-    for drafter in drafters.values():
-        check_needs_no_pass(drafter)
-        drafter.propose(state, span)  # the first reading of the prompt is no draft step
-    passes: list[float] = []
-    steps: dict[str, list[float]] = {name: [] for name in drafters}
+    read_prompt(plain, state, drafters, span)
+    taken: dict[str, list[float]] = {name: [] for name in (PASS, *drafters)}
     for token in run.new_ids:
         plain.ids.append(token)
         state.ids.append(token)
-        began = time.perf_counter()
-        one_pass(plain, [])[-1, 0].item()
-        passes.append(time.perf_counter() - began)
+        seconds, _ = timed(finished_pass, plain)
+        taken[PASS].append(seconds)
         for name, drafter in drafters.items():
-            began = time.perf_counter()
-            branch = drafter.propose(state, span)
-            steps[name].append((time.perf_counter() - began) / (len(branch.tokens) or span))
-    one = statistics.median(passes)
-    return {name: statistics.median(taken) / one for name, taken in steps.items()}
+            seconds, branch = timed(drafter.propose, state, span)
+            taken[name].append(seconds / (len(branch.tokens) or span))
+    one = statistics.median(taken.pop(PASS))
+    return {name: statistics.median(steps) / one for name, steps in taken.items()}
 
 
+def read_prompt(plain: State, state: State, drafters: Mapping[str, Drafter], span: int) -> None:
+    """Let the model and all drafters read a prompt: the first reading is no step of theirs."""
+    one_pass(plain, [])
+    for drafter in drafters.values():
+        check_needs_no_pass(drafter)
+        drafter.propose(state, span)
+
+
+def finished_pass(state: State, branch: Sequence[int] = ()) -> None:
+    """One pass, also on a GPU: asking for a number waits until it is done."""
+    one_pass(state, branch)[-1, 0].item()
+
+
+def timed(call: Callable[..., T], *given: object) -> tuple[float, T]:
+    """(seconds that a call took, what it returned)."""
+    began = time.perf_counter()
+    returned = call(*given)
+    return time.perf_counter() - began, returned
+
+
+@checked
 def measured_speedups(
     lm: LM,
     prompts: Sequence[str],
     drafters: Mapping[str, Drafter],
     spans: Sequence[int],
     max_new_tokens: int = 32,
-    rounds: int = 2,
+    rounds: Positive = 2,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Write all prompts with each drafter and span → (speed-ups, αs), each name → one per span.
 
     Speed-up: seconds of plain cached decoding ÷ seconds of the drafter, the fastest round of
     each. They take turns, as in `pass_seconds`. α is 0 where nothing was evaluated.
     """
-    check_int("rounds", rounds, 1)
     plain = (None, 1)
     tries = [plain, *((name, span) for name in drafters for span in spans)]
     seconds: dict[tuple, list[float]] = {one: [] for one in tries}
@@ -108,20 +124,20 @@ def measured_speedups(
     return found, {name: [rates[name, span] for span in spans] for name in drafters}
 
 
+@checked
 def node_budgets(
     lm: LM,
     heads: MedusaHeads,
     trees: Mapping[int, Sequence[Node]],
     prompts: Sequence[str],
     max_new_tokens: int = 64,
-    rounds: int = 3,
+    rounds: Positive = 3,
 ) -> list[dict]:
     """Write all prompts with each tree of guesses → a row of figures for each node budget.
 
     tau: tokens emitted ÷ loops. seconds: the sum over prompts of the fastest round. They take
     turns with plain cached decoding, whose seconds ÷ a tree's are `over_greedy`.
     """
-    check_int("rounds", rounds, 1)
     drafters = {0: None} | {n: HeadsDrafter(heads, nodes) for n, nodes in trees.items()}
     seconds = {n: [[] for _ in prompts] for n in drafters}
     runs: dict[int, list[Generation]] = {}

@@ -9,10 +9,10 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medusa_lib.base.config import DRAFT_MODEL, SHIPPED_MODEL
+from medusa_lib.base.tables import md_table
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import run_greedy, start_ids
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
@@ -112,13 +112,6 @@ Gutenberg published them, are no part of this folder.
 """
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table. Bars in cells are escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
-
-
 def sampled_text(lm: LM, prompt: str) -> str:
     """The prompt and its seeded continuation, up to NEW_TOKENS tokens or EOS."""
     generator = make_generator(SEED)
@@ -156,7 +149,7 @@ def book_table(figures: dict) -> str:
         for number, title in figures["books"].items()
         for part in ["training" if int(number) in trained else "**held out**"]
     ]
-    return table(["ebook", "title", "part"], rows)
+    return md_table(["ebook", "title", "part"], rows)
 
 
 def score_table(figures: dict) -> str:
@@ -173,7 +166,7 @@ def score_table(figures: dict) -> str:
         )
         for title, score in scores.items()
     ]
-    return table(["held-out book", "tokens", "bytes", "nats per token", "bits per byte"], rows)
+    return md_table(["held-out book", "tokens", "bytes", "nats per token", "bits per byte"], rows)
 
 
 def curve_table(figures: dict) -> str:
@@ -190,7 +183,7 @@ def curve_table(figures: dict) -> str:
         )
         for record in history[::-gap][::-1]
     ]
-    return table(["step", "million tokens", "training loss", "held out (start)"], rows)
+    return md_table(["step", "million tokens", "training loss", "held out (start)"], rows)
 
 
 def command(recipe: dict) -> str:
@@ -223,7 +216,7 @@ def recipe_section(figures: dict) -> str:
         "GPT-2's architecture, trained from random weights to predict the next token; no dropout. "
         "Muon for the matrices inside the blocks, AdamW for all else; weights in float32, "
         "products in bfloat16 where the processor has it.\n\n"
-        f"{table(['field', 'value', 'is'], rows)}\n\n{SPLIT.format(share=recipe['space_split'])}"
+        f"{md_table(['field', 'value', 'is'], rows)}\n\n{SPLIT.format(share=recipe['space_split'])}"
     )
 
 

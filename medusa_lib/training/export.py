@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from medusa_lib.training.books import Book
 from medusa_lib.training.card import write_card
-from medusa_lib.training.checkpoint import State
+from medusa_lib.training.checkpoint import TrainingState
 from medusa_lib.training.recipe import Recipe
 from medusa_lib.training.score import Score, held_out_loss, pooled
 
@@ -52,7 +52,7 @@ def score_files(
 
 
 def export(
-    state: State,
+    state: TrainingState,
     tokenizer: PreTrainedTokenizerFast,
     books: Sequence[Book],
     recipe: Recipe,

@@ -11,12 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-from medusa_lib.training.card import CURVE_ROWS, table
+from medusa_lib.base.tables import md_table
+from medusa_lib.training.card import CURVE_ROWS
 
 # Top-1 of the published heads for Vicuna-7B, one logged training batch of the original.
 PUBLISHED = (0.560, 0.316, 0.201, 0.147, 0.118)
 WORDS = {
-    "kind": "medusa: blocks that see the hidden numbers; hydra: also the token drafted before",
+    "kind": "medusa: blocks that see the hidden states; hydra: also the token drafted before",
     "count": "heads, K",
     "inner": "numbers between the two layers of hydra's block",
     "words": "tokens that the heads can guess, the model's most frequent ones",
@@ -31,9 +32,9 @@ WORDS = {
 ABOUT = """\
 # Heads for {model}
 
-{millions:.2f} million parameters that draft for the course's model: from its last hidden numbers
+{millions:.2f} million parameters that draft for the course's model: from its last hidden states
 they guess the next {count} tokens after the one that it has just chosen. See
-`medusa_lib/medusa_heads.py` and the lesson BEYOND4. They fit {model} only and are of no use
+`medusa_lib/beyond/medusa_heads.py` and the lesson BEYOND4. They fit {model} only and are of no use
 without it. Stored in half precision, computed in float32.
 
 ```python
@@ -58,7 +59,7 @@ def accuracy_section(figures: dict) -> str:
     for name, rows in figures["top_accuracy"].items():
         head = ("head", *(f"top {n}" for n in range(1, 6)))
         body = [(k, *(f"{value:.3f}" for value in row)) for k, row in enumerate(rows, start=1)]
-        parts.append(f"{labels[name]}:\n\n{table(head, body)}\n")
+        parts.append(f"{labels[name]}:\n\n{md_table(head, body)}\n")
     published = ", ".join(f"{value:.3f}" for value in PUBLISHED)
     parts.append(
         "For comparison, top 1 of the heads published for Vicuna-7B (Cai et al. 2024), which see "
@@ -85,7 +86,7 @@ def budget_section(figures: dict) -> str:
         f"that trained the heads. The fastest of them, of {figures['best_budget']} nodes, is "
         "stored beside the heads. The drafter `heads_tree` uses none of them: it grows a tree "
         "anew in each loop, where the heads are sure.\n\n"
-        f"{table(head, body)}\n"
+        f"{md_table(head, body)}\n"
     )
 
 
@@ -101,7 +102,7 @@ def plans(history: list[dict]) -> str:
     return said
 
 
-def recipe_section(figures: dict) -> str:
+def heads_recipe_section(figures: dict) -> str:
     """How the heads were made, and how they learned."""
     recipe = figures["recipe"]
     body = [(name, value, WORDS[name]) for name, value in recipe.items()]
@@ -121,9 +122,9 @@ def recipe_section(figures: dict) -> str:
         f"{after}; at each place the label is the model's own most probable token. Repetitions "
         f"are left out: {figures['examples']:,} examples remain. Products in training were "
         f"computed in {figures['precision']}.\n\n"
-        f"{table(('field', 'value', 'meaning'), body)}\n\n"
+        f"{md_table(('field', 'value', 'meaning'), body)}\n\n"
         f"{plans(history)}"
-        f"{table(('step', 'loss, nats', 'top 1 of each head on held-out own text'), curve)}\n\n"
+        f"{md_table(('step', 'loss, nats', 'top 1 of each head on held-out own text'), curve)}\n\n"
         "```bash\npython -m medusa_lib.training.train_heads "
         f"{'--corpus BOOKS ' if books else ''}--out FOLDER\n```\n"
     )
@@ -137,7 +138,12 @@ def write_heads_card(folder: Path) -> None:
         millions=figures["parameters"] / 1e6,
         count=figures["recipe"]["count"],
     )
-    parts = (about, accuracy_section(figures), budget_section(figures), recipe_section(figures))
+    parts = (
+        about,
+        accuracy_section(figures),
+        budget_section(figures),
+        heads_recipe_section(figures),
+    )
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 

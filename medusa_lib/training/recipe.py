@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from medusa_lib.base.checks import check_int, check_seed
+from medusa_lib.base.checks import check_fields, check_int
+from medusa_lib.base.words import Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,23 @@ class Recipe:
     Raises ValueError naming a field out of range.
     """
 
-    layers: int = 4
-    width: int = 256
-    heads: int = 4
-    context: int = 512
+    layers: Positive = 4
+    width: Positive = 256
+    heads: Positive = 4
+    context: Positive = 512
     vocab_size: int = 4096
     epochs: float = 3.0
-    batch: int = 16  # windows of `context` tokens a step
+    batch: Positive = 16  # windows of `context` tokens a step
     lr: float = 3e-3
-    warmup: int = 100  # steps
+    warmup: Positive = 100  # steps
     weight_decay: float = 0.1
     clip: float = 1.0
     space_split: float = 0.02  # share of words split from their leading space
-    seed: int = 7
+    seed: Seed = 7
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "context", "batch", "warmup"):
-            check_int(name, getattr(self, name), 1)
+        check_fields(self)
         check_int("vocab_size", self.vocab_size, 257)  # each byte, and EOS
-        check_seed(self.seed)
         for name in ("epochs", "lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a number > 0, got {getattr(self, name)!r}")

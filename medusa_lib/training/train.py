@@ -26,7 +26,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from medusa_lib.base.checks import check_int
 from medusa_lib.steps.device import pick_device
 from medusa_lib.training.books import HELD_OUT, Book, read_corpus
-from medusa_lib.training.checkpoint import State, load_checkpoint, save_checkpoint
+from medusa_lib.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medusa_lib.training.export import export
 from medusa_lib.training.recipe import Recipe, build_model, build_optimizers, learning_rate
 from medusa_lib.training.score import held_out_loss, loss_of
@@ -106,7 +106,7 @@ class Speed(ProgressColumn):
         return Text(f"{task.speed or 0:,.0f} tokens/s")
 
 
-def progress_bar() -> Progress:
+def tokens_bar() -> Progress:
     """Tokens so far, tokens per second, time left, the last loss."""
     return Progress(
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} tokens"),
@@ -161,7 +161,12 @@ def pick_loss(model: GPT2LMHeadModel, windows: torch.Tensor, run: Run) -> LossFn
 
 
 def train_step(
-    state: State, windows: torch.Tensor, rate: float, recipe: Recipe, run: Run, loss_fn: LossFn
+    state: TrainingState,
+    windows: torch.Tensor,
+    rate: float,
+    recipe: Recipe,
+    run: Run,
+    loss_fn: LossFn,
 ) -> float:
     """One step on `windows` `[batch, context + 1]` at learning rate `rate` → its loss in nats."""
     for optimizer in state.optimizers:
@@ -179,7 +184,11 @@ def train_step(
 
 
 def train(
-    state: State, windows: Windows, recipe: Recipe, run: Run, validate: Validate | None = None
+    state: TrainingState,
+    windows: Windows,
+    recipe: Recipe,
+    run: Run,
+    validate: Validate | None = None,
 ) -> None:
     """Run steps up to the recipe's last or `run.stop_at`, with a checkpoint every `run.every`.
 
@@ -193,7 +202,7 @@ def train(
     began = time.perf_counter() - state.seconds
     loss_fn = pick_loss(state.model, windows.batch(state.step), run)
     tokens = recipe.tokens_per_step
-    with progress_bar() as bar, catch_interrupt() as interrupted:
+    with tokens_bar() as bar, catch_interrupt() as interrupted:
         task = bar.add_task("", total=total * tokens, completed=state.step * tokens)
         while state.step < last and not interrupted.is_set():
             rate = learning_rate(state.step, total, recipe)
@@ -241,7 +250,7 @@ def choose_device(name: str) -> str:
     return pick_device().type if name == "auto" else name
 
 
-def prepare(books: Sequence[Book], recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Windows]:
+def windows_of(books: Sequence[Book], recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Windows]:
     """Tokenizer and windows from the training books.
 
     Raises ValueError if a book to hold out is missing, or the others are too few.
@@ -267,16 +276,16 @@ def quick_check(tokenizer: PreTrainedTokenizerFast, books: Sequence[Book]) -> Va
     return validate
 
 
-def make(corpus: Path, recipe: Recipe, run: Run, notes: str = "") -> None:
+def make_model(corpus: Path, recipe: Recipe, run: Run, notes: str = "") -> None:
     """Train or resume in `run.out`, and at the recipe's last step write model and card there.
 
     A finished run that is started again only writes. Raises ValueError for a corpus that
     cannot be used or a checkpoint of another recipe, KeyboardInterrupt after Ctrl-C.
     """
     books = read_corpus(corpus)
-    tokenizer, windows = prepare(books, recipe)
+    tokenizer, windows = windows_of(books, recipe)
     model = build_model(recipe, tokenizer.eos_token_id).to(run.device)
-    state = State(model, build_optimizers(model, recipe))
+    state = TrainingState(model, build_optimizers(model, recipe))
     run.out.mkdir(parents=True, exist_ok=True)
     if run.checkpoint.exists():
         load_checkpoint(state, recipe, run.checkpoint, run.device)
@@ -322,7 +331,7 @@ def main(argv: list[str] | None = None) -> None:
         device = choose_device(args.device)
         precision = choose_precision(args.precision, device)
         run = Run(args.out, device, precision, not args.no_compile, args.every, args.stop_at)
-        make(args.corpus, recipe, run, args.notes.read_text("utf-8") if args.notes else "")
+        make_model(args.corpus, recipe, run, args.notes.read_text("utf-8") if args.notes else "")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import pickle
 import random
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-from medusa_lib.base.checks import check_int, check_seed, check_share
+from medusa_lib.base.checks import check_fields, check_int
 from medusa_lib.base.config import default_model_id
+from medusa_lib.base.words import Positive, Seed, Share
 from medusa_lib.beyond.heads_files import load_heads, probe, save_heads
 from medusa_lib.beyond.heads_training import (
     Examples,
@@ -46,10 +47,15 @@ from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
 from medusa_lib.steps.utilities import decode
 from medusa_lib.training.books import Book, read_corpus
+from medusa_lib.training.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+    save_whole,
+)
 from medusa_lib.training.heads_card import write_heads_card
 from medusa_lib.training.train import PRECISIONS, catch_interrupt, choose_precision
 
-Step = tuple[int, float]  # see train_steps
 TEXTS = 128  # written at once
 TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
 LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
@@ -71,18 +77,16 @@ class HeadsRecipe:
     count: int = 6
     inner: int = 512
     words: int = 1536
-    tokens: int = 2_000_000
-    new_tokens: int = 64
-    book_share: float = 0.15
+    tokens: Positive = 2_000_000
+    new_tokens: Positive = 64
+    book_share: Share = 0.15
     steps: int = 16_000
     batch: int = 512
     lr: float = 3e-3
-    seed: int = 7
+    seed: Seed = 7
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "new_tokens"):
-            check_int(name, getattr(self, name), 1)
-        check_share("book_share", self.book_share), check_seed(self.seed)
+        check_fields(self)
         if self.new_tokens < self.count:
             raise ValueError(
                 f"new_tokens must be an int >= count, {self.count}, got {self.new_tokens}"
@@ -92,6 +96,37 @@ class HeadsRecipe:
     def training(self) -> Training:
         """The part that train_steps needs."""
         return Training(self.steps, self.batch, self.lr, self.seed)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one command trains: heads of a recipe, for a model, on some books, into a folder.
+
+    Texts and checkpoint lie in its `work` and may be deleted at the end. precision: of the
+    products in training, one of PRECISIONS; sums and weights stay in float32. Raises ValueError
+    for another one, or for what does not fit, before anything is written.
+    """
+
+    lm: LM
+    books: Sequence[Book]
+    recipe: HeadsRecipe
+    out: Path
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            kinds = ", ".join(PRECISIONS)
+            raise ValueError(f"precision must be one of {kinds}, got {self.precision!r}")
+        model_parts(self.lm), lengths_for(self.lm, self.recipe)
+
+    @property
+    def work(self) -> Path:
+        """The folder of what a stopped run goes on from."""
+        return self.out / "work"
+
+    def books_of(self, *, held_out: bool) -> list[Book]:
+        """The books that are held out, or those that are not."""
+        return [book for book in self.books if book.held_out == held_out]
 
 
 def prompts_from(lm: LM, books: Sequence[Book], count: int, length: int, seed: int) -> torch.Tensor:
@@ -121,27 +156,25 @@ def lengths_for(lm: LM, recipe: HeadsRecipe) -> list[int]:
     return lengths
 
 
-def own_chunk(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, chunk: int) -> Examples:
+def own_chunk(job: Job, books: Sequence[Book], chunk: int) -> Examples:
     """Examples from texts that the model writes; chunk -1, -2, … for held-out greedy ones."""
+    lm, recipe = job.lm, job.recipe
     seed = recipe.seed * 1_000_003 + chunk % 1_000_003
     temperature = TEMPERATURES[chunk % len(TEMPERATURES)] if chunk >= 0 else 0.0
     lengths = lengths_for(lm, recipe)
-    prompts = prompts_from(lm, books, TEXTS, lengths[chunk % len(lengths)], seed)
-    generator = make_generator(seed)
-    texts = write_texts(lm, prompts, recipe.new_tokens, temperature, generator)
+    prompts = prompts_from(lm, books, TEXTS, lengths[chunk % len(lengths)], seed)  # [TEXTS, P]
+    texts = write_texts(lm, prompts, recipe.new_tokens, temperature, make_generator(seed))
     return examples_of(texts, recipe.count)
 
 
-def book_chunk(
-    lm: LM, books: Sequence[Book], recipe: HeadsRecipe, chunk: int, *, words: bool = False
-) -> Examples:
+def book_chunk(job: Job, books: Sequence[Book], chunk: int, *, words: bool = False) -> Examples:
     """Examples from the books' own text. words: the labels are the books' words, not choices."""
-    length = LENGTHS[0] + recipe.new_tokens
-    seed = recipe.seed * 2_000_003 + chunk % 1_000_003
-    texts = read_texts(lm, prompts_from(lm, books, TEXTS, length, seed))
+    length = LENGTHS[0] + job.recipe.new_tokens
+    seed = job.recipe.seed * 2_000_003 + chunk % 1_000_003
+    texts = read_texts(job.lm, prompts_from(job.lm, books, TEXTS, length, seed))
     if words:
         texts = dataclasses.replace(texts, choices=texts.ids.roll(-1, dims=1))
-    return examples_of(texts, recipe.count)
+    return examples_of(texts, job.recipe.count)
 
 
 def chunk_file(folder: Path, name: str, make: Callable[[], Examples]) -> Examples:
@@ -150,78 +183,57 @@ def chunk_file(folder: Path, name: str, make: Callable[[], Examples]) -> Example
     if path.exists():
         saved = torch.load(path, weights_only=True)
         return Examples(saved["hidden"], saved["tokens"].long(), saved["labels"].long())
-    examples, part = make(), path.with_suffix(".part")
-    kept = {"tokens": examples.tokens.int(), "labels": examples.labels.int()}
-    torch.save({"hidden": examples.hidden, **kept}, part)
-    part.replace(path)
-    return examples
+    made = make()
+    kept = {"tokens": made.tokens.int(), "labels": made.labels.int()}
+    save_whole({"hidden": made.hidden, **kept}, path)
+    return made
 
 
 def gather(
-    lm: LM,
-    books: Sequence[Book],
-    recipe: HeadsRecipe,
-    folder: Path,
-    on_chunk: Callable[[int, int], None],
-    stopped: Callable[[], bool],
+    job: Job, on_chunk: Callable[[int, int], None], stopped: Callable[[], bool]
 ) -> Examples | None:
-    """All training examples, chunk by chunk from `folder` or newly made; None if stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    training = [book for book in books if not book.held_out]
+    """All training examples, chunk by chunk from the job's files or newly made; None if stopped."""
+    books, recipe = job.books_of(held_out=False), job.recipe
     own = max(1, round(recipe.tokens / (TEXTS * recipe.new_tokens)))
-    read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if books else 0
-    makers = [(f"own-{i}", lambda i=i: own_chunk(lm, training, recipe, i)) for i in range(own)] + [
-        (f"book-{i}", lambda i=i: book_chunk(lm, training, recipe, i)) for i in range(read)
-    ]
+    read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if job.books else 0
+    makers = {f"own-{i}": partial(own_chunk, job, books, i) for i in range(own)}
+    makers |= {f"book-{i}": partial(book_chunk, job, books, i) for i in range(read)}
     parts = []
-    for i, (name, make) in enumerate(makers):
+    for name, make_it in makers.items():
         if stopped():
             return None
-        parts.append(chunk_file(folder, name, make))
-        on_chunk(i + 1, len(makers))
+        parts.append(chunk_file(job.work, name, make_it))
+        on_chunk(len(parts), len(makers))
     return joined(parts)
 
 
-def save_learner(learner: Learner, recipe: HeadsRecipe, history: list, path: Path) -> None:
-    """Write what a resumed run needs, in one atomic rename."""
-    part = path.with_suffix(".part")
-    saved = {
-        "recipe": dataclasses.asdict(recipe),
-        "heads": learner.heads.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "step": learner.step,
-        "history": history,
-    }
-    torch.save(saved, part)
-    part.replace(path)
+def save_learner(job: Job, learner: Learner, history: list) -> None:
+    """Write what a resumed run needs."""
+    state = TrainingState(learner.heads, [learner.optimizer], learner.step, history=history)
+    save_checkpoint(state, job.recipe, job.work / CHECKPOINT)
 
 
-def restore_learner(learner: Learner, recipe: HeadsRecipe, path: Path) -> list:
+def restore_learner(job: Job, learner: Learner) -> list:
     """Bring a learner to where a file says it was; returns the history so far.
 
     A run may be made shorter or longer: its rate then follows the new number of steps, and its
     history says which number held when. Raises ValueError for a recipe that differs otherwise,
     fewer steps than are done, or a damaged file.
     """
-    try:
-        where = learner.heads.vocab.device
-        saved = torch.load(path, map_location=where, weights_only=True)
-        kept = saved["recipe"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
-        raise ValueError(f"{path} cannot be read; delete it to start from the beginning") from None
-    if {**kept, "steps": recipe.steps} != dataclasses.asdict(recipe):
-        raise ValueError(f"{path} was made by another recipe: {kept}; use another --out")
-    if saved["step"] > recipe.steps:
+    state = TrainingState(learner.heads, [learner.optimizer])
+    path, where = job.work / CHECKPOINT, learner.heads.vocab.device
+    kept = load_checkpoint(state, job.recipe, path, where, may_differ=["steps"])
+    if state.step > job.recipe.steps:
         raise ValueError(
-            f"steps must be an int >= {saved['step']}, as many as are done, got {recipe.steps}"
+            f"steps must be an int >= {state.step}, as many as are done, got {job.recipe.steps}"
         )
-    learner.heads.load_state_dict(saved["heads"])
-    learner.optimizer.load_state_dict(saved["optimizer"])
-    learner.step = saved["step"]
-    return [{"of": kept["steps"], **row} for row in saved["history"]]
+    learner.step = state.step
+    return [{"of": kept["steps"], **row} for row in state.history]
 
 
-def under_autocast(steps: Iterator[Step], device: str, precision: str) -> Iterator[Step]:
+def under_autocast(
+    steps: Iterator[tuple[int, float]], device: str, precision: str
+) -> Iterator[tuple[int, float]]:
     """The same steps, each of them computed with products in that precision."""
     while True:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -239,17 +251,9 @@ def make(
     every: int = 200,
     precision: str = "float32",
 ) -> bool:
-    """Write texts, train or resume in `out`, export; False if it was interrupted.
-
-    Texts and checkpoint lie in `out`/work and may be deleted at the end. precision: of the
-    products in training, one of PRECISIONS; sums and weights stay in float32. Raises ValueError
-    for another one, or for what does not fit, before anything is written.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    model_parts(lm), lengths_for(lm, recipe)
-    work, began = out / "work", time.perf_counter()
-    check_same_run(lm, books, recipe, work)
+    """Write texts, train or resume in `out`, export; False if it was interrupted. See Job."""
+    job, began = Job(lm, books, recipe, out, precision), time.perf_counter()
+    check_same_run(job)
     columns = [TextColumn("{task.description}"), *Progress.get_default_columns()[1:3]]
     with catch_interrupt() as asked, Progress(*columns, TimeRemainingColumn()) as bar:
         writing = bar.add_task("texts", total=None)
@@ -257,11 +261,11 @@ def make(
         def on_chunk(done: int, total: int) -> None:
             bar.update(writing, completed=done, total=total)
 
-        examples = gather(lm, books, recipe, work, on_chunk, asked.is_set)
+        examples = gather(job, on_chunk, asked.is_set)
         if examples is None:
             return False
-        held_out = held_out_examples(lm, books, recipe, work)
-        learner, history = start_or_resume(lm, examples, recipe, work / CHECKPOINT)
+        held_out = held_out_examples(job)
+        learner, history = start_or_resume(job, examples)
         training = bar.add_task("steps", total=recipe.steps, completed=learner.step)
         steps = train_steps(learner, examples, recipe.training(), lm.vocab_size)
         for step, loss in under_autocast(steps, lm.device.type, precision):
@@ -271,92 +275,78 @@ def make(
                 right = [row[0] for row in top_accuracy(ranks)]
                 row = {"step": step, "of": recipe.steps, "loss": loss, "right": right}
                 history.append(row)
-                save_learner(learner, recipe, history, work / CHECKPOINT)
+                save_learner(job, learner, history)
             if asked.is_set():
                 return False
-    export(lm, learner, held_out, recipe, history, len(examples), books, out, precision)
+    export_heads(job, learner, held_out, history, len(examples))
     print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
     return True
 
 
-def check_same_run(lm: LM, books: Sequence[Book], recipe: HeadsRecipe, work: Path) -> None:
+def check_same_run(job: Job) -> None:
     """Note what a run is of; raises ValueError where another one has begun in this folder."""
     texts = {"tokens", "new_tokens", "book_share", "count", "seed"}  # what decides the texts
-    kept = {k: v for k, v in dataclasses.asdict(recipe).items() if k in texts}
-    numbers = [book.number for book in books]
-    ours = {**kept, "model": lm.model_id, "probe": probe(lm).tolist(), "books": numbers}
-    note = work / "run.json"
+    kept = {k: v for k, v in dataclasses.asdict(job.recipe).items() if k in texts}
+    about = {"model": job.lm.model_id, "probe": probe(job.lm).tolist()}
+    ours = {**kept, **about, "books": [book.number for book in job.books]}
+    note = job.work / "run.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) != ours:
         raise ValueError(
-            f"--out must be a folder of the same model, corpus and recipe, got {work.parent.name}"
+            f"--out must be a folder of the same model, corpus and recipe, got {job.out.name}"
         )
-    work.mkdir(parents=True, exist_ok=True)
+    job.work.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(ours), encoding="utf-8")
 
 
-def start_or_resume(
-    lm: LM, examples: Examples, recipe: HeadsRecipe, checkpoint: Path
-) -> tuple[Learner, list]:
+def start_or_resume(job: Job, examples: Examples) -> tuple[Learner, list]:
     """Fresh heads, or those of a checkpoint, with their history."""
-    width = examples.hidden.shape[1]
+    recipe, width = job.recipe, examples.hidden.shape[1]
     shape = HeadsShape(recipe.kind, recipe.count, width, recipe.inner, recipe.words)
-    learner = make_heads(lm, shape, examples, recipe.training())
-    exists = checkpoint.exists()
-    return learner, restore_learner(learner, recipe, checkpoint) if exists else []
+    learner = make_heads(job.lm, shape, examples, recipe.training())
+    resumes = (job.work / CHECKPOINT).exists()
+    return learner, restore_learner(job, learner) if resumes else []
 
 
-def held_out_examples(
-    lm: LM, books: Sequence[Book], recipe: HeadsRecipe, work: Path
-) -> dict[str, Examples]:
+def held_out_examples(job: Job) -> dict[str, Examples]:
     """What the heads are scored on: the model's own text, and the words of held-out books."""
-    unseen = [book for book in books if book.held_out]
+    unseen = job.books_of(held_out=True)
     own = [
-        chunk_file(work, f"held-out-{i}", lambda i=i: own_chunk(lm, unseen, recipe, -1 - i))
+        chunk_file(job.work, f"held-out-{i}", partial(own_chunk, job, unseen, -1 - i))
         for i in range(HELD_OUT_CHUNKS)
     ]
     scored = {"own text": joined(own)}
     if unseen:
-        scored["book text"] = book_chunk(lm, unseen, recipe, -1, words=True)
+        scored["book text"] = book_chunk(job, unseen, -1, words=True)
     return scored
 
 
-def held_out_prompts(lm: LM, books: Sequence[Book], seed: int, count: int = 12) -> list[str]:
+def held_out_prompts(job: Job, count: int = 12) -> list[str]:
     """Prompts to time trees on, of books not trained on or the model's own."""
-    unseen = [book for book in books if book.held_out]
-    texts = [decode(lm, row) for row in prompts_from(lm, unseen, 4 * count, 16, seed + 99)]
+    unseen, seed = job.books_of(held_out=True), job.recipe.seed + 99
+    texts = [decode(job.lm, row) for row in prompts_from(job.lm, unseen, 4 * count, 16, seed)]
     return [text for text in texts if text.strip()][:count]
 
 
-def export(
-    lm: LM,
-    learner: Learner,
-    held_out: dict[str, Examples],
-    recipe: HeadsRecipe,
-    history: list,
-    examples: int,
-    books: Sequence[Book],
-    out: Path,
-    precision: str,
+def export_heads(
+    job: Job, learner: Learner, held_out: dict[str, Examples], history: list, examples: int
 ) -> None:
-    """Write heads, the fastest of several trees, figures and card into `out`.
+    """Write heads, the fastest of several trees, figures and card into the job's folder.
 
     Everything is measured on the heads as they are loaded again, in half precision.
     """
+    lm, out = job.lm, job.out
     save_heads(learner.heads, lm, [(0,)], out)
     heads, _ = load_heads(lm, out)
     ranks = {name: right_ranks(heads, part, lm.vocab_size) for name, part in held_out.items()}
-    joint = Joint(ranks["own text"])
-    ranks_used = min(8, heads.shape.words)
-    trees = {n: grow_tree(joint, n, heads.shape.count, ranks_used) for n in BUDGETS}
-    prompts = held_out_prompts(lm, books, recipe.seed)
-    budgets = node_budgets(lm, heads, trees, prompts)
-    heads.trees = trees
+    joint, ranks_used = Joint(ranks["own text"]), min(8, heads.shape.words)
+    heads.trees = {n: grow_tree(joint, n, heads.shape.count, ranks_used) for n in BUDGETS}
+    budgets = node_budgets(lm, heads, heads.trees, held_out_prompts(job))
     best = max(budgets, key=lambda row: row["tokens_per_second"])
-    save_heads(heads, lm, trees[best["nodes"]], out)
+    save_heads(heads, lm, heads.trees[best["nodes"]], out)
     figures = {
         "model": lm.model_id,
-        "recipe": dataclasses.asdict(recipe),
-        "precision": precision,
+        "recipe": dataclasses.asdict(job.recipe),
+        "precision": job.precision,
         "parameters": sum(p.numel() for p in heads.parameters()),
         "examples": examples,
         "top_accuracy": {name: top_accuracy(part) for name, part in ranks.items()},

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from medusa_lib import last_logits, run_greedy
-from medusa_lib.bench import __main__ as bench
-from medusa_lib.bench.__main__ import PROMPTS, machine, main, read_prompts, run_bench
+from medusa_lib.bench import run as bench
+from medusa_lib.bench.__main__ import main
 from medusa_lib.bench.decoders import (
     BRANCHES,
     GENERATE,
@@ -24,6 +24,8 @@ from medusa_lib.bench.decoders import (
 )
 from medusa_lib.bench.goals import goals
 from medusa_lib.bench.rounds import Tally, greedy_row, run_rounds, sampling_row, surprise
+from medusa_lib.bench.rows import Goal
+from medusa_lib.bench.run import PROMPTS, machine, read_prompts, run_bench
 from medusa_lib.bench.tables import (
     END,
     START,
@@ -41,7 +43,7 @@ FEW = ["Once upon a time there was a", "la la la la"]
 
 @pytest.fixture(scope="module")
 def result(lm):
-    return run_bench(lm, FEW, count=8, rounds=1)
+    return run_bench(lm, FEW, 8, rounds=1)
 
 
 def test_the_prompts_are_many_and_varied() -> None:
@@ -61,8 +63,8 @@ def test_a_file_without_prompts_is_refused(tmp_path) -> None:
 
 
 def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
-    rows = result["not_looping"] + result["looping"]
-    assert {row["name"] for row in rows} == {
+    rows = result.not_looping + result.looping
+    assert {row.name for row in rows} == {
         "greedy, no cache",
         GREEDY,
         GENERATE,
@@ -78,27 +80,27 @@ def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
         LARGE_TREE,
         HEADS_AND_NGRAM,
     }
-    assert all(row["identical"] == row["prompts"] for row in rows)
+    assert all(row.identical == row.prompts for row in rows)
 
 
 def test_passes_of_each_decoder_are_what_they_must_be(result) -> None:
     for part in ("not_looping", "looping"):
-        for row in result[part]:
-            if row["name"] in ("greedy, no cache", GREEDY, GENERATE):
-                assert row["verify_passes"] == row["tokens"]
-                assert (row["draft_passes"], row["tau"]) == (0, 1)
-            if row["name"] == "Medusa-tiny":
-                assert row["draft_passes"] > 0
-                assert row["verify_passes"] >= row["tokens"]
-            if row["name"] in ("n-gram", "transformers prompt lookup", "Medusa chain", TREE):
-                assert row["draft_passes"] == 0
-            if row["name"] in ("draft model", "transformers assisted", "self-draft, one pass"):
-                assert row["draft_passes"] > 0
-                assert row["verify_passes"] < row["tokens"]
+        for row in getattr(result, part):
+            if row.name in ("greedy, no cache", GREEDY, GENERATE):
+                assert row.verify_passes == row.tokens
+                assert (row.draft_passes, row.tau) == (0, 1)
+            if row.name == "Medusa-tiny":
+                assert row.draft_passes > 0
+                assert row.verify_passes >= row.tokens
+            if row.name in ("n-gram", "transformers prompt lookup", "Medusa chain", TREE):
+                assert row.draft_passes == 0
+            if row.name in ("draft model", "transformers assisted", "self-draft, one pass"):
+                assert row.draft_passes > 0
+                assert row.verify_passes < row.tokens
 
 
 def test_a_text_is_in_one_part_only(result) -> None:
-    sizes = [part[0]["prompts"] if (part := result[name]) else 0 for name in PARTS]
+    sizes = [part[0].prompts if (part := getattr(result, name)) else 0 for name in PARTS]
     assert sum(sizes) == len(FEW)
 
 
@@ -157,19 +159,21 @@ def test_tables_have_every_figure(result) -> None:
     for title, columns, rows in parts(result):
         assert f"**{title}**" in text
         assert all(cell(row) in text for row in rows for cell in columns.values())
-    assert [row["measure"] for row in result["goals"]] == [row["measure"] for row in goals(result)]
-    assert list(result["passes"]["ratio"]) == list(COUNTS)
-    assert result["passes"]["ratio"][1] == 1
+    assert [row.measure for row in result.goals] == [
+        row.measure for row in goals(result.not_looping, result.looping, result.passes)
+    ]
+    assert list(result.passes.ratio) == list(COUNTS)
+    assert result.passes.ratio[1] == 1
 
 
 def test_goals_compare_with_the_right_sign(result) -> None:
-    for goal in result["goals"]:
-        sign, bound = goal["goal"].split()
-        if goal["reached"] is None:
-            assert goal["met"] is None
+    for goal in result.goals:
+        sign, bound = goal.goal.split()
+        if goal.reached is None:
+            assert goal.met is None
         else:
-            over = goal["reached"] >= float(bound)
-            assert goal["met"] == (over if sign == ">=" else goal["reached"] <= float(bound))
+            over = goal.reached >= float(bound)
+            assert goal.met == (over if sign == ">=" else goal.reached <= float(bound))
 
 
 def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
@@ -187,20 +191,22 @@ def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
         write_readme(result, path)
 
 
-def cell(goal: dict) -> str:
-    return f"{goal['reached']:.2f} {'✓' if goal['met'] else '✗'}"
+def cell(goal: Goal) -> str:
+    return f"{goal.reached:.2f} {'✓' if goal.met else '✗'}"
 
 
 def test_what_other_machines_reached_stays_in_the_readme(result, tmp_path) -> None:
     path = tmp_path / "README.md"
     stray = "| measure | goal | stray |\n| --- | --- | --- |\n| x | y | z |\n"
     path.write_text(f"{stray}\n{START}\n{END}\n", encoding="utf-8")
-    goals = [{**goal, "reached": 7.0 + i, "met": i > 0} for i, goal in enumerate(result["goals"])]
-    write_readme({**result, "machine": "abacus", "goals": goals}, path)
-    write_readme({**result, "machine": "slate", "goals": goals}, path)
-    now = [{**goal, "reached": 5.0} for goal in goals]
-    now[0]["measure"], now[1]["goal"] = "something new", ">= 9"
-    write_readme({**result, "machine": "slate", "goals": now}, path)
+    goals = [dataclasses.replace(goal, reached=i / 2) for i, goal in enumerate(result.goals)]
+    assert {goal.met for goal in goals} == {True, False}
+    write_readme(dataclasses.replace(result, machine="abacus", goals=goals), path)
+    write_readme(dataclasses.replace(result, machine="slate", goals=goals), path)
+    now = [dataclasses.replace(goal, reached=5.0) for goal in goals]
+    now[0] = dataclasses.replace(now[0], measure="something new")
+    now[1] = dataclasses.replace(now[1], goal=">= 9")
+    write_readme(dataclasses.replace(result, machine="slate", goals=now), path)
     _, table, _ = split_at_marks(path, START, END)
     reached = read_goals(table)
     assert list(reached) == ["slate", "abacus"]
@@ -260,19 +266,19 @@ def test_bad_words_end_it_with_one_line(words, says) -> None:
 
 
 def test_another_model_leaves_the_draft_models_rows_out(tiny_gpt2) -> None:
-    names = {row["name"] for row in run_bench(tiny_gpt2, ["abc"], 4, 1)["not_looping"]}
+    names = {row.name for row in run_bench(tiny_gpt2, ["abc"], 4, 1).not_looping}
     assert GREEDY in names
     assert not {"draft model", "transformers assisted"} & names
 
 
 def test_alpha_is_of_the_evaluated_and_nothing_for_plain_decoding(result) -> None:
     for part in PARTS:
-        for row in result[part]:
-            if row["name"] == GREEDY:
-                assert row["alpha"] is None
-            if row["name"] == "self-draft, one pass":
-                assert row["alpha"] == 1
-            assert row["alpha"] is None or not math.isnan(row["alpha"])
+        for row in getattr(result, part):
+            if row.name == GREEDY:
+                assert row.alpha is None
+            if row.name == "self-draft, one pass":
+                assert row.alpha == 1
+            assert row.alpha is None or not math.isnan(row.alpha)
 
 
 def tally_of(name: str, *runs: Outcome) -> Tally:
@@ -285,26 +291,26 @@ def tally_of(name: str, *runs: Outcome) -> Tally:
 def test_a_speed_above_one_is_faster() -> None:
     slow = tally_of(GREEDY, Outcome((1, 2), 2.0, 2, loops=2))
     fast = tally_of("fast", Outcome((1, 2), 1.0, 1, loops=1))
-    row = greedy_row(fast, [0], {"greedy": slow, "generate": fast})
-    assert (row["over_greedy"], row["over_generate"], row["tokens_per_second"]) == (2, 1, 2)
-    assert (row["tau"], row["verify_passes"], row["alpha"]) == (2, 1, None)
-    assert sampling_row(fast, slow, [1.0, 3.0], ["a"])["over_plain"] == 2
+    row = greedy_row(fast, [0], slow, fast)
+    assert (row.over_greedy, row.over_generate, row.tokens_per_second) == (2, 1, 2)
+    assert (row.tau, row.verify_passes, row.alpha) == (2, 1, None)
+    assert sampling_row(fast, slow, [1.0, 3.0], ["a"]).over_plain == 2
 
 
 def test_samples_of_different_length_are_weighed_by_their_own_seconds() -> None:
     """64 tokens a second in each round, though the last round stopped early."""
     runs = [Outcome((1,) * n, n / 64, n, loops=n) for n in (64, 64, 64, 64, 2)]
     row = sampling_row(tally_of("x", *runs), tally_of("x", *runs), [1.0, 2.0], ["a"])
-    assert row["tokens_per_second"] == pytest.approx(64)
-    assert (row["tokens"], row["verify_passes"], row["over_plain"]) == (258, 258, 1)
-    assert (row["surprise"], row["surprise_error"]) == (1.5, pytest.approx(0.5))
+    assert row.tokens_per_second == pytest.approx(64)
+    assert (row.tokens, row.verify_passes, row.over_plain) == (258, 258, 1)
+    assert (row.surprise, row.surprise_error) == (1.5, pytest.approx(0.5))
 
 
 def test_rows_without_a_token_have_dashes(tiny_gpt2) -> None:
     first = run_greedy(tiny_gpt2, "a", 1).new_ids[0]
     result = run_bench(dataclasses.replace(tiny_gpt2, eos_id=first), ["a"], 2, 1)
-    row = next(row for row in result["not_looping"] if row["name"] == GREEDY)
-    assert (row["tokens"], row["tau"]) == (0, 0)
+    row = next(row for row in result.not_looping if row.name == GREEDY)
+    assert (row.tokens, row.tau) == (0, 0)
     assert "–" in markdown(result)
 
 

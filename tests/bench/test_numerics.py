@@ -10,7 +10,7 @@ import torch
 
 from medusa_lib import last_logits
 from medusa_lib.bench.numerics import (
-    MARKS,
+    README_MARKS,
     WIDE,
     Difference,
     in_dtype,
@@ -66,7 +66,7 @@ def test_half_the_bits_differ_far_more(lm, texts) -> None:
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:
     readme, found = tmp_path / "README.md", tmp_path / "out.json"
-    readme.write_text(f"a\n{MARKS[0]}\n{MARKS[1]}\nb\n", encoding="utf-8")
+    readme.write_text(f"a\n{README_MARKS[0]}\n{README_MARKS[1]}\nb\n", encoding="utf-8")
     words = ["--positions", "20", "--dtypes", "float32", "--json", str(found)]
     main([*words, "--readme", str(readme)])
     assert "near ties" in capsys.readouterr().out

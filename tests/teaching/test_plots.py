@@ -1,5 +1,6 @@
 import importlib
 import inspect
+from collections import namedtuple
 from pkgutil import walk_packages
 
 import matplotlib.pyplot as plt
@@ -28,6 +29,7 @@ from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tre
 from medusa_lib.teaching.typical import Trade, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
 
+Faster = namedtuple("Faster", "name over_greedy")
 EXAMPLES = {
     plot_pipeline: (3,),
     plot_parameters: ({"token embeddings": 1000, "block 1": 500, "output": 20},),
@@ -37,8 +39,8 @@ EXAMPLES = {
     plot_tokens_against_passes: ({"greedy": GREEDY, "Medusa-tiny": RUN},),
     plot_heatmap: ([[1.5, 2.25], [1.0, 1.25]], [0.5, 1.0], [2, 4]),
     plot_bench: (
-        [{"name": "n-gram", "over_greedy": 1.3}, {"name": "generate", "over_greedy": 0.6}],
-        [{"name": "n-gram", "over_greedy": 1.9}],
+        [Faster("n-gram", 1.3), Faster("generate", 0.6)],
+        [Faster("n-gram", 1.9)],
     ),
     plot_beyond: (1,),
     plot_expected_speedup: ([1, 2], {"a": [1.5, 1.25]}, {"a": [1.0, 1.0]}),

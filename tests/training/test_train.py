@@ -16,7 +16,7 @@ from medusa_lib.training import train as training
 from medusa_lib.training.books import Book
 from medusa_lib.training.card import command
 from medusa_lib.training.card import main as card_main
-from medusa_lib.training.checkpoint import State, load_checkpoint, save_checkpoint
+from medusa_lib.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medusa_lib.training.recipe import Recipe, build_model, build_optimizers, learning_rate
 from medusa_lib.training.score import held_out_loss, loss_of, pooled
 from medusa_lib.training.tokens import encode_tales, epoch_windows, train_tokenizer
@@ -362,12 +362,12 @@ def test_a_damaged_checkpoint_is_refused(damage, finished, tmp_path, tiny):
     path.write_bytes({"cut": whole[:5000], "empty": b"", "nonsense": b"hello" * 99}[damage])
     model, _ = tiny
     with pytest.raises(ValueError, match="cannot be read; delete it"):
-        load_checkpoint(State(model, build_optimizers(model, TINY)), TINY, path, "cpu")
+        load_checkpoint(TrainingState(model, build_optimizers(model, TINY)), TINY, path, "cpu")
 
 
 def test_a_checkpoint_is_replaced_only_when_it_is_whole(tmp_path, tiny, monkeypatch):
     model, _ = tiny
-    state = State(model, build_optimizers(model, TINY), step=3)
+    state = TrainingState(model, build_optimizers(model, TINY), step=3)
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(state, TINY, path)
     before = path.read_bytes()

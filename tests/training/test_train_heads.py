@@ -55,7 +55,7 @@ def test_products_in_bfloat16_train_heads_as_well(tiny_llama, made, tmp_path) ->
     rough, exact = (load_file(folder / "heads.safetensors") for folder in (tmp_path, made))
     assert not torch.equal(rough["out.weight"], exact["out.weight"]), "bfloat16 was not used"
     saved = torch.load(tmp_path / "work" / train_heads.CHECKPOINT, weights_only=True)
-    assert saved["heads"]["out.weight"].dtype == torch.float32
+    assert saved["model"]["out.weight"].dtype == torch.float32
     figures = [json.loads((folder / "figures.json").read_text()) for folder in (tmp_path, made)]
     rough, exact = ([row["loss"] for row in one["history"]] for one in figures)
     assert rough == pytest.approx(exact, rel=0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
@@ -55,18 +55,6 @@ def where_we_are_beyond(lesson: int) -> None:
 
 def _code_of(lesson: Lesson) -> str:
     return f"{lesson.word} ({lesson.file})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Plain-text table with right-aligned columns; the first column is left-aligned."""
-    cells = [[str(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        return "  ".join([row[0].ljust(widths[0]), *rest]).rstrip()
-
-    return "\n".join(line(row) for row in cells)
 
 
 def lesson_box(ax: Axes, at: float, label: str, here: bool) -> None:

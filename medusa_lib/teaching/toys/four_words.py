@@ -21,7 +21,7 @@ START = 0  # every text follows the word "sun"
 TARGET = torch.tensor([[4, 1, 2, 3], [1, 4, 3, 2], [3, 1, 2, 4], [2, 1, 4, 3]]).double().log()
 DRAFT = torch.tensor([[3, 2, 4, 1], [3, 4, 2, 1], [1, 3, 4, 2], [1, 4, 2, 3]]).double().log()
 # As verify_by_sampling: logits, branch, temperature, top_p, generator → (accepted, next word).
-Rule = Callable[[torch.Tensor, Branch, float, float, torch.Generator], tuple[int, int]]
+Verifier = Callable[[torch.Tensor, Branch, float, float, torch.Generator], tuple[int, int]]
 
 
 def draft_logits(difference: float) -> torch.Tensor:
@@ -48,7 +48,7 @@ def draft_words(span: int, temperature: float, top_p: float, generator: torch.Ge
 
 
 def write_words(
-    rule: Rule, count: int, temperature: float, top_p: float, generator: torch.Generator
+    rule: Verifier, count: int, temperature: float, top_p: float, generator: torch.Generator
 ) -> tuple[int, ...]:
     """`count` words: one loop of draft and verify with a span of 2, then plain draws."""
     branch = draft_words(2, temperature, top_p, generator)
@@ -61,7 +61,7 @@ def write_words(
 
 
 def observed_counts(
-    rule: Rule, trials: int, count: int, temperature: float, top_p: float, seed: int
+    rule: Verifier, trials: int, count: int, temperature: float, top_p: float, seed: int
 ) -> torch.Tensor:
     """How often each text of `count` words came in so many trials: `[4, …, 4]`."""
     generator = torch.Generator().manual_seed(seed)
@@ -129,7 +129,7 @@ def draft_before_nucleus(
     return verify_by_sampling(logits, careless, temperature, top_p, generator)
 
 
-WRONG_RULES: dict[str, Rule] = {
+WRONG_RULES: dict[str, Verifier] = {
     "one random number": one_random_number,
     "residual not renormalised": residual_not_renormalised,
     "draft before nucleus": draft_before_nucleus,

@@ -15,7 +15,6 @@ from medusa_lib.teaching.shared.page import (
     plot_pipeline,
     show_source,
     source_of,
-    table,
     where_we_are,
     where_we_are_beyond,
 )
@@ -102,19 +101,6 @@ def test_where_we_are_draws_and_says_the_same(step, capsys, monkeypatch):
     assert capsys.readouterr().out == (
         f"You are at STEP{step} of STEP0 to STEP7: {lesson.word} ({lesson.file})\n"
     )
-
-
-def test_table_aligns_its_columns():
-    assert table(["name", "n"], [["a", 1], ["long one", 1234]]) == (
-        "name         n\na            1\nlong one  1234"
-    )
-    assert table(["only"], [["a"], ["bc"]]) == "only\na\nbc"
-    assert table(["x", "y"], []) == "x  y"
-
-
-def test_table_refuses_a_row_of_another_length():
-    with pytest.raises((ValueError, IndexError)):
-        table(["x", "y"], [["a"]])
 
 
 @pytest.mark.parametrize("lesson", range(1, len(BEYOND_WORDS) + 1))
