@@ -43,6 +43,7 @@ Count = Annotated[int, Check(check_int, 0)]  # >= 0
 Positive = Annotated[int, Check(check_int, 1)]  # >= 1
 Span = Annotated[int, Check(check_int, 1)]  # tokens drafted in a row, >= 1
 Temperature = Annotated[float, Check(check_number)]  # >= 0, 0 is greedy
+Cost = Annotated[float, Check(check_number)]  # in forward passes over one token, >= 0
 Distance = Annotated[float, Check(check_number)]  # between two logits, >= 0
 TopP = Annotated[float | None, Check(check_top_p)]  # in [0, 1], None keeps all
 AnyTopP = Annotated[float | None, Check(check_top_p, math.inf)]  # the same, above 1 keeps all

@@ -78,11 +78,6 @@ class LM:
         return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"
 
 
-def check_lm(lm: object) -> LM:
-    """`lm` as an LM. Raises ValueError for anything else."""
-    return LM.check_argument("lm", lm)
-
-
 def model_source(model_id: str) -> str:
     """What `from_pretrained` is given: a shipped model's folder for its name, else the id."""
     if model_id in SHIPPED_MODELS:

@@ -9,7 +9,7 @@ import html
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as w
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Hook, Positive, Seed
 from medusa_lib.beyond.heads_files import heads_folder
 from medusa_lib.beyond.heads_training import (
     Examples,
@@ -67,12 +68,13 @@ class Scores:
     right: tuple[float, ...]
 
 
+@checked
 def write_sets(
     lm: LM,
-    tokens: int,
-    count: int = 4,
-    seed: int = 7,
-    on_batch: Callable[[int], None] | None = None,
+    tokens: Positive,
+    count: Positive = 4,
+    seed: Seed = 7,
+    on_batch: Hook = None,
     lengths: tuple[int, int, int] = (64, 16, 48),
 ) -> Sets:
     """Two sets of texts that the model writes greedily, about `tokens` and a quarter of that.
@@ -80,7 +82,6 @@ def write_sets(
     count: heads to be taught. lengths: see heads_training.Writing. on_batch is told the tokens
     so far.
     """
-    check_int("tokens", tokens, 1)
     sizes = (tokens, max(1, tokens // 4))
     train, held_out = (
         self_distilled(lm, size, count, make_generator(seed + i), Writing(*lengths), on_batch)
@@ -101,19 +102,19 @@ def score(heads: MedusaHeads, examples: Examples, vocab_size: int, step: int = 0
     return Scores(step, tuple(row[0] for row in top_accuracy(ranks, 1)))
 
 
+@checked
 def learn(
     lm: LM,
     learner: Learner,
     sets: Sets,
     training: Training,
-    every: int,
-    on_step: Callable[[int], None] | None = None,
+    every: Positive,
+    on_step: Hook = None,
 ) -> Iterator[Scores]:
     """Train to the last step; yields the scores on held-out texts before, on the way and after.
 
     On the way: after every so many steps. on_step is told each step and may raise to end it.
     """
-    check_int("every", every, 1)
     yield score(learner.heads, sets.held_out, lm.vocab_size, learner.step)
     for step, _ in train_steps(learner, sets.train, training, lm.vocab_size):
         if on_step is not None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from medusa_lib.steps.model import LM, check_lm
+from medusa_lib.base.checks import checked
+from medusa_lib.steps.model import LM
 
 SETTING_THREADS = threading.Lock()  # their number is one for the whole process, see compute_with
 SMALL_MODEL = 20_000_000  # parameters; a larger one gains from several threads wherever it runs
@@ -17,13 +18,14 @@ class StoppedError(Exception):
     """A run ended before its time; the text, if any, says so."""
 
 
+@checked
 def threads_beside(lm: LM) -> int | None:
     """How many threads a job beside the cells should compute with: 1, or None for PyTorch's own.
 
     The cells' threads already fill the processor. A second team of them sleeps and wakes at every
     small product, so that a small model takes several times as long as with one thread.
     """
-    return 1 if sum(p.numel() for p in check_lm(lm).model.parameters()) < SMALL_MODEL else None
+    return 1 if sum(p.numel() for p in lm.model.parameters()) < SMALL_MODEL else None
 
 
 def elsewhere(call: Callable[..., object], *given: object) -> object:
