@@ -15,7 +15,7 @@ class LoopRecord:
     branch: drafted ids. accepted: how many of them greedy agreed with. emitted: ids added to
     the text (EOS is never emitted). correction: greedy's id in place of the first rejected
     one. bonus: an extra id after a fully accepted branch. Passes are forward passes. parents:
-    of a branch that is a tree, see tree_attention; its accepted path stands first.
+    of a branch that is a tree, see beyond/trees.py; its accepted path stands first.
     """
 
     index: int

@@ -54,7 +54,7 @@ class Branch:
 
     probs: for each token the distribution `[V]` it was drawn from, on the CPU; None if the
     drafter did not draw by chance. passes: forward passes spent, of whichever model drafts.
-    parents: for a tree, each token's parent, see tree_attention; None: one after the other.
+    parents: for a tree, each token's parent, see trees; None: one after the other.
     """
 
     tokens: list[int] = field(default_factory=list)

@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from medusa_lib.base.checks import check_int
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Positive
 from medusa_lib.engine.products import fits_half, products
 from medusa_lib.steps.model import LM, make_lm
 
@@ -18,20 +19,20 @@ from medusa_lib.steps.model import LM, make_lm
 def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that one pass must read: all of them, once, in as few as hold them.
 
-    Two for each number of a weight that half precision holds exactly. lean reads it so where
+    Two for each number of a weight that half precision holds exactly. The engine reads it so where
     a product for that is at hand and the fastest; elsewhere it reads four.
     """
     sizes = ((p.numel(), 2 if fits_half(p) else p.element_size()) for p in lm.model.parameters())
     return sum(numbers * size for numbers, size in sizes)
 
 
-def pass_operations(lm: LM, count: int) -> int:
+@checked
+def pass_operations(lm: LM, count: Positive) -> int:
     """Floating-point operations of a pass over `count` tokens: two per weight of a product.
 
     Embedding tables are looked up, not multiplied, unless they are also the output layer.
     Attention over the cache is left out: at these lengths it is a small part.
     """
-    check_int("count", count, 1)
     head = lm.model.get_output_embeddings().weight
     tables = sum(
         module.weight.numel()
@@ -49,15 +50,16 @@ class Machine:
     operations_per_second: float
 
 
-def measure_machine(numbers: int = 2**26, width: int = 1024, repeats: int = 5) -> Machine:
+@checked
+def measure_machine(
+    numbers: Positive = 2**26, width: Positive = 1024, repeats: Positive = 5
+) -> Machine:
     """Roughly what this processor can do: the best of a few timings in float32.
 
     Reading: a matrix of that many numbers, too many for the processor's own cache, is added up
     or multiplied with a vector, so that each is read once; the faster of the two counts.
-    Arithmetic: two square matrices of that width, by the fastest product that `lean` knows.
+    Arithmetic: two square matrices of that width, by the fastest way that the engine knows.
     """
-    for name, value in {"numbers": numbers, "width": width, "repeats": repeats}.items():
-        check_int(name, value, 1)
     matrix, vector = torch.rand(max(1, numbers // width), width), torch.rand(width)
     square = torch.rand(width, width)
     reading = min(_fastest(matrix.sum, repeats), _fastest(lambda: matrix @ vector, repeats))
