@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 
 import ipywidgets as w
+from markupsafe import Markup
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.config import SHIPPED_MODEL, Cfg
 from medusa_lib.base.metrics import LABELS, metrics_rows
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.base.words import Prompt
 from medusa_lib.beyond.heads_files import heads_fit
 from medusa_lib.demo import PROMPT, Comparison, compare, speedup_row
 from medusa_lib.steps.model import LM, load_lm
@@ -18,34 +20,28 @@ from medusa_lib.steps.utilities import decode
 from medusa_lib.teaching.loops import plot_tokens_against_passes
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.shared.controls import (
-    LABEL_STYLE,
     MORE_DRAFTER_NAMES,
-    NARROW,
     WIDE,
-    cancel_button,
     drafter_dropdown,
     drafter_fits,
+    dropdown,
+    go_button,
+    knob_sliders,
+    model_box,
     observe,
-    progress_bar,
+    seed_box,
     slider,
-    span_slider,
-    temperature_slider,
     text_box,
-    top_p_slider,
 )
-from medusa_lib.teaching.shared.html import legend_html, mark_html, token_texts
-from medusa_lib.teaching.shared.panel import Panel, RunsAgain
-from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
+from medusa_lib.teaching.shared.html import render, token_texts
+from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.teaching.shared.worker import threads_beside
 
 
 def run_html(lm: LM, run: Generation) -> str:
     """A run's text, prompt first, each new token marked by where it came from."""
-    prompt = html.escape(decode(lm, run.prompt_ids)).replace("\n", "⏎<br>")
-    pairs = zip(token_texts(lm, run.new_ids), run.sources, strict=True)
-    marked = "".join(mark_html(text, kind) for text, kind in pairs)
-    return (
-        f'<div style="line-height:1.9"><b style="white-space:pre-wrap">{prompt}</b>{marked}</div>'
-    )
+    tokens = list(zip(token_texts(lm, run.new_ids), run.sources, strict=True))
+    return render("run", decode(lm, run.prompt_ids), tokens)
 
 
 def metrics_html(runs: dict[str, Generation], *more: tuple[str, ...]) -> str:
@@ -54,16 +50,7 @@ def metrics_html(runs: dict[str, Generation], *more: tuple[str, ...]) -> str:
     more: further rows, a label and then a cell for each run.
     """
     keyed = [*zip(LABELS, metrics_rows(*runs.values()), strict=True), *(("more", m) for m in more)]
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{label}</th>"
-        + "".join(f'<td data-metric="{key}">{html.escape(value)}</td>' for value in values)
-        + "</tr>"
-        for key, (label, *values) in keyed
-    )
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in runs)
-    head = f"<tr><td></td>{head}</tr>"
-    style = "border-spacing:14px 2px;line-height:1.5"
-    return f'<table class="metrics" style="{style}">{head}{rows}</table>'
+    return render("metrics", list(runs), [(key, label, cells) for key, (label, *cells) in keyed])
 
 
 BLINK = 0.05  # seconds; the demo moves its progress bar no more often
@@ -76,47 +63,29 @@ PRESETS = (
 )
 
 
-class DemoPanel(RunsAgain, Panel):
+class DemoPanel(RunPanel):
     """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
-    def __init__(self, lm: LM, prompt: str = PROMPT) -> None:
-        self.lm, self.worker = lm, Worker(threads_beside(lm))
+    again = "press Run to start again"
+
+    @checked
+    def __init__(self, lm: LM, prompt: Prompt = PROMPT) -> None:
         self.result: Comparison | None = None
-        self.drafted_by = ""
-        self.prompt = text_box(prompt)
-        self.presets = w.Dropdown(
-            options=PRESETS,
-            value=prompt if prompt in PRESETS else None,
-            description="presets",
-            style=LABEL_STYLE,
-            layout=WIDE,
-        )
-        self.model = w.Combobox(
-            value=lm.model_id,
-            options=(SHIPPED_MODEL, "distilgpt2"),
-            ensure_option=False,
-            description="model",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
+        self.drafted_by, self.prompt = "", text_box(prompt)
+        known = prompt if prompt in PRESETS else None
+        self.presets = dropdown("presets", known, PRESETS, WIDE)
+        self.model = model_box(lm.model_id, (SHIPPED_MODEL, "distilgpt2"))
         best = "heads_tree" if heads_fit(lm) else "ngram"
         self.drafter = drafter_dropdown(best, "cure drafts by", MORE_DRAFTER_NAMES)
-        self.temperature, self.top_p = temperature_slider(), top_p_slider()
-        self.span = span_slider()
-        self.tokens = slider(w.IntSlider, "new tokens", 30, 1, 200, 1)
-        self.seed = w.BoundedIntText(
-            value=7, min=0, max=2**31, description="seed", style=LABEL_STYLE
-        )
-        self.go = w.Button(description="Run", button_style="primary", tooltip="Run all decoders")
-        self.cancel, self.progress = cancel_button(), progress_bar("progress", 1)
-        sliders = w.VBox([self.temperature, self.top_p, self.span, self.tokens, self.seed])
-        buttons = w.HBox([self.go, self.cancel, self.progress])
+        self.temperature, self.top_p, self.span = knob_sliders()
+        self.tokens, self.seed = slider("new tokens", 30, 1, 200), seed_box(7)
+        self.go = go_button("Run", "Run all decoders")
+        knobs = [self.temperature, self.top_p, self.span, self.tokens, self.seed]
         boxes = [self.prompt, self.presets, self.model, self.drafter]
-        super().__init__([*boxes, sliders, buttons], height="560px")
+        super().__init__([*boxes, w.VBox(knobs)], "560px", lm, unit="progress")
         self.presets.observe(self._take_preset, names="value")
         self.go.on_click(lambda _button: self.update())
-        self.cancel.on_click(lambda _button: self.worker.cancel())
-        observe(self.restart, self.drafter, *sliders.children)
+        observe(self.restart, self.drafter, *knobs)
         self.view.value = "<p>Press <b>Run</b>.</p>"
         self.says = (
             "Panel: prompt, presets, model, who drafts for the cure, sliders for temperature, "
@@ -124,20 +93,19 @@ class DemoPanel(RunsAgain, Panel):
             "side by side, as the next cells do"
         )
 
+    def buttons(self) -> list[w.Widget]:
+        """Run before the others."""
+        return [w.HBox([self.go, self.cancel, self.progress])]
+
     def _take_preset(self, change: dict) -> None:
         if change["new"] is not None:
             self.prompt.value = change["new"]
 
     def cfg(self) -> Cfg:
         """The controls' values as a Cfg. Raises ValueError for one out of range."""
-        return Cfg(
-            MODEL_ID=self.model.value,
-            TEMPERATURE=self.temperature.value,
-            TOP_P=self.top_p.value,
-            SPAN=self.span.value,
-            MAX_NEW_TOKENS=self.tokens.value,
-            SEED=self.seed.value,
-        )
+        names = ("model", "temperature", "top_p", "span", "tokens", "seed")
+        model, temperature, top_p, span, tokens, seed = (getattr(self, n).value for n in names)
+        return Cfg(model, temperature, top_p, span, tokens, SEED=seed)
 
     def restart(self) -> None:
         """If a run is in progress, overtake it with one at the controls' new values."""
@@ -150,11 +118,13 @@ class DemoPanel(RunsAgain, Panel):
 
     def compare(self, stop: threading.Event) -> Comparison:
         """All runs at the controls' values. Raises StoppedError if cancelled on the way."""
-        cfg, prompt = self.cfg(), self.prompt.value
+        cfg, prompt, drafter = self.cfg(), self.prompt.value, self.drafter.value
         if self.lm.model_id != cfg.MODEL_ID:
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
             self.worker.use(threads_beside(self.lm))
+        if not drafter_fits(drafter, self.lm):
+            drafter = "ngram"  # another model, which the draft model or the heads do not fit
         self.progress.max = 4 * cfg.MAX_NEW_TOKENS
         done, shown = 0, time.monotonic()
 
@@ -165,13 +135,8 @@ class DemoPanel(RunsAgain, Panel):
                 self.progress.value, shown = done, time.monotonic()
             return not stop.is_set()
 
-        drafter = self.drafter.value
-        if not drafter_fits(drafter, self.lm):
-            drafter = "ngram"  # another model, which the draft model or the heads do not fit
         result = compare(self.lm, prompt, cfg, on_loop, drafter)
-        if stop.is_set():
-            overtaken = self.worker.overtaken(stop)
-            raise StoppedError("" if overtaken else "cancelled; press Run to start again")
+        self.check(stop, "cancelled")
         self.progress.value = self.progress.max
         self.result, self.drafted_by = result, drafter
         return result
@@ -179,26 +144,17 @@ class DemoPanel(RunsAgain, Panel):
     def picture(self, result: Comparison) -> str:
         """HTML: the texts side by side, identical or not, the figures, two plots."""
         runs = result.runs
-        columns = "".join(
-            f'<div style="flex:1;min-width:280px" class="run" data-run="{name}">'
-            f"<h4>{name}</h4>{run_html(self.lm, run)}</div>"
-            for name, run in runs.items()
-            if run is not result.cached  # the same text once more
-        )
-        same = "identical: yes" if result.identical else "identical: NO"
+        others = {name: run for name, run in runs.items() if run is not result.cached}  # its twin
+        shown = {name: Markup(run_html(self.lm, run)) for name, run in others.items()}
         by = {name: words for words, name in MORE_DRAFTER_NAMES}[self.drafted_by]
         small = self.drafted_by == "draft_model"
-        note = "; its draft passes are passes of that smaller model" if small else ""
+        by += "; its draft passes are passes of that smaller model" if small else ""
         loops, label = result.medusa.loops, "per-loop acceptance"
         acceptance = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 2.6), label, "loops")
         label = "tokens against passes"
-        lines = {name: run for name, run in runs.items() if run is not result.cached}
         passes = self.figure(
-            lambda ax: plot_tokens_against_passes(lines, ax), (6, 2.8), label, "passes"
+            lambda ax: plot_tokens_against_passes(others, ax), (6, 2.8), label, "passes"
         )
-        return (
-            f'<div style="display:flex;gap:24px;flex-wrap:wrap">{columns}</div>'
-            f"<p>{legend_html(('accepted', 'corrected', 'bonus', 'greedy'))}</p>"
-            f'<p class="says"><b>{same}</b></p><p>the cure drafted by {by}{note}</p>'
-            f"{metrics_html(runs, speedup_row(result))}{acceptance}{passes}"
-        )
+        figures = (metrics_html(runs, speedup_row(result)), acceptance, passes)
+        same = "identical: yes" if result.identical else "identical: NO"
+        return render("demo", shown, same, by, [Markup(figure) for figure in figures])

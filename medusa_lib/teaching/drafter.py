@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Positive, Prompt, Seed
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.drafter import propose_branch
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import softmax_temp, top_p_indices
 from medusa_lib.steps.utilities import append_token, last_logits
-from medusa_lib.teaching.shared.controls import CODE_STYLE, again_button
-from medusa_lib.teaching.shared.html import token_texts
-from medusa_lib.teaching.shared.panel import KnobsPanel
+from medusa_lib.teaching.shared.html import render, token_texts
+from medusa_lib.teaching.shared.panel import DraftPanel
 from medusa_lib.teaching.shared.style import BLUE, axes_for, label_of, open_frame, visible
 
 
@@ -63,14 +63,15 @@ def plot_branch(tokens: Sequence[str], probs: Sequence[float], ax: Axes | None =
     return open_frame(ax)
 
 
-class BranchPanel(KnobsPanel):
+class BranchPanel(DraftPanel):
     """STEP4: temperature, top-p, span and a redraw button over drafted branches."""
 
-    def __init__(self, lm: LM, prompt: str = PROMPT, seed: int = 7, branches: int = 3) -> None:
-        self.branches, self.again = branches, again_button()
-        super().__init__(lm, prompt, seed, self.again, height="360px")
-        self.again.on_click(self.next_seed)
-        self.update()
+    @checked
+    def __init__(
+        self, lm: LM, prompt: Prompt = PROMPT, seed: Seed = 7, branches: Positive = 3
+    ) -> None:
+        self.seeds = branches
+        super().__init__(lm, prompt, seed, height="360px")
         first = "".join(token_texts(lm, self.draft(seed)))
         self.says = (
             f"Panel: sliders over drafted branches. With seed {seed} the branch is {first!r}"
@@ -80,24 +81,11 @@ class BranchPanel(KnobsPanel):
         """The branch drafted with this seed at the sliders' values: span passes."""
         return propose_branch(self.lm, self.ids, *self.knobs, generator=make_generator(seed))
 
-    def next_seed(self, _button: object = None) -> None:
-        """Draft again from the next seeds."""
-        self.seed += self.branches
-        self.update()
-
     def picture(self) -> str:
         """HTML: one line per branch, then the first branch's probabilities."""
         first = drafted_branch(self.lm, self.ids, *self.knobs, self.seed)
-        others = range(self.seed + 1, self.seed + self.branches)
+        others = range(self.seed + 1, self.seed + self.seeds)
         drafts = {s: token_texts(self.lm, self.draft(s)) for s in others}
-        lines = "".join(
-            f'<li class="branch" data-seed="{s}">seed {s}: '
-            + " ".join(
-                f'<code style="{CODE_STYLE}">{html.escape(visible(t))}</code>' for t in tokens
-            )
-            + "</li>"
-            for s, tokens in {self.seed: first.tokens, **drafts}.items()
-        )
         label = f"seed {self.seed}: " + ", ".join(f"{p:.2f}" for p in first.probs)
         bars = self.figure(
             lambda ax: plot_branch(first.tokens, first.probs, ax),
@@ -105,4 +93,10 @@ class BranchPanel(KnobsPanel):
             label,
             margins=(0.7, 0.75, 0.1, 0.1),
         )
-        return f"<ul>{lines}</ul>{bars}"
+        return branches_html({self.seed: first.tokens, **drafts}) + bars
+
+
+def branches_html(branches: Mapping[int, Sequence[str]]) -> str:
+    """A line for each branch. branches: seed → the texts of its tokens."""
+    shown = {seed: [visible(text) for text in texts] for seed, texts in branches.items()}
+    return render("branches", shown)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
-import ipywidgets as w
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.records import LoopRecord
+from medusa_lib.base.words import Positive, Prompt, Seed
 from medusa_lib.beyond.speculative import stream
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.loops import loops_words
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.shared.controls import (
-    cancel_button,
+    checkbox,
     drafter_dropdown,
     observe,
-    progress_bar,
     span_slider,
     temperature_slider,
 )
-from medusa_lib.teaching.shared.panel import Panel, RunsAgain
+from medusa_lib.teaching.shared.html import says_html
+from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -35,7 +35,7 @@ from medusa_lib.teaching.shared.style import (
     open_frame,
     two_digits,
 )
-from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
+from medusa_lib.teaching.shared.worker import StoppedError
 
 
 def plot_expected_speedup(
@@ -99,26 +99,23 @@ def plot_acceptance_by_position(
 REDRAW_SECONDS = 0.25  # while a run goes on; drawing takes longer than a loop
 
 
-class DraftersPanel(RunsAgain, Panel):
+class DraftersPanel(RunPanel):
     """BEYOND2: drafter, span, adaptive span and temperature over per-loop acceptance."""
 
+    again = "change a control to run again"
+
+    @checked
     def __init__(
-        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 48, seed: int = 7
+        self, lm: LM, prompt: Prompt = PROMPT, max_new_tokens: Positive = 48, seed: Seed = 7
     ) -> None:
-        self.lm, self.prompt, self.seed = lm, prompt, seed
-        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
-        self.loops: list[LoopRecord] = []
-        self.drafter = drafter_dropdown("ngram")
-        self.span, self.temperature = span_slider(4), temperature_slider(0.0)
-        rule = "adaptive: the span follows the acceptance"
-        self.adaptive = w.Checkbox(value=False, description=rule, layout=w.Layout(width="auto"))
-        self.progress = progress_bar("tokens", max_new_tokens)
-        self.cancel = cancel_button()
-        row = w.HBox([self.progress, self.cancel])
+        self.prompt, self.max_new_tokens, self.seed = prompt, max_new_tokens, seed
+        self.drafter, self.span = drafter_dropdown("ngram"), span_slider(4)
+        self.adaptive = checkbox("adaptive: the span follows the acceptance")
+        self.temperature = temperature_slider(0.0)
         controls = [self.drafter, self.span, self.adaptive, self.temperature]
-        super().__init__([*controls, row], height="330px")
+        super().__init__(controls, "330px", lm, max_new_tokens)
+        self.loops: list[LoopRecord] = []
         observe(self.update, *controls)
-        self.cancel.on_click(lambda _button: self.worker.cancel())
         self.run(threading.Event())
         self.says = (
             "Panel: drafter, span, adaptive span and temperature over per-loop acceptance. "
@@ -128,15 +125,10 @@ class DraftersPanel(RunsAgain, Panel):
     def new_picture(self, stop: threading.Event) -> str:
         """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
         loops, drawn = [], time.monotonic()
-        knobs = {
-            "drafter": self.drafter.value,
-            "span": self.span.value,
-            "adaptive": self.adaptive.value,
-            "temperature": self.temperature.value,
-        }
-        for record in stream(
-            self.lm, self.prompt, max_new_tokens=self.max_new_tokens, seed=self.seed, **knobs
-        ):
+        names = ("drafter", "span", "adaptive", "temperature")
+        knobs = {name: getattr(self, name).value for name in names}
+        knobs |= {"max_new_tokens": self.max_new_tokens, "seed": self.seed}
+        for record in stream(self.lm, self.prompt, **knobs):
             loops.append(record)
             self.progress.value += len(record.emitted)
             if stop.is_set():
@@ -146,15 +138,12 @@ class DraftersPanel(RunsAgain, Panel):
                 drawn = time.monotonic()
         if stop.is_set() and self.worker.overtaken(stop):
             raise StoppedError("")
-        self.loops = loops
-        if stop.is_set():
-            self.view.value = self.picture(loops)
-            written = sum(len(record.emitted) for record in loops)
-            raise StoppedError(f"cancelled after {written} tokens; change a control to run again")
-        return self.picture(loops)
+        self.loops, self.view.value = loops, self.picture(loops)  # also of a cancelled run
+        self.check(stop, f"cancelled after {sum(len(record.emitted) for record in loops)} tokens")
+        return self.view.value
 
     def picture(self, loops: list[LoopRecord]) -> str:
         """HTML: per-loop acceptance of the loops so far, then their figures."""
         words = loops_words(loops)
         plot = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 3), words)
-        return f'{plot}<p class="says">{html.escape(words)}</p>'
+        return plot + says_html(words)

@@ -7,20 +7,21 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 
-import ipywidgets as w
 import numpy as np
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import acceptance_rate, mean_accepted_length
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.base.words import Positive, Prompt, Seed
 from medusa_lib.demo import PROMPT
-from medusa_lib.steps.loops import medusa_tiny
+from medusa_lib.steps.loops import medusa_tiny, start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.prefix_accept import plot_acceptance
-from medusa_lib.teaching.shared.controls import cancel_button, progress_bar
-from medusa_lib.teaching.shared.panel import KnobsPanel, RunsAgain
+from medusa_lib.teaching.shared.controls import knob_sliders, observe
+from medusa_lib.teaching.shared.html import says_html
+from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, two_digits
-from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
 
 
 def loops_words(loops: Sequence[LoopRecord]) -> str:
@@ -71,19 +72,18 @@ def plot_heatmap(
     return ax
 
 
-class LoopsPanel(RunsAgain, KnobsPanel):
+class LoopsPanel(RunPanel):
     """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
 
+    @checked
     def __init__(
-        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, seed: int = 7
+        self, lm: LM, prompt: Prompt = PROMPT, max_new_tokens: Positive = 30, seed: Seed = 7
     ) -> None:
-        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
-        self.result: Generation | None = None
-        self.progress = progress_bar("tokens", max_new_tokens)
-        self.cancel = cancel_button()
-        row = w.HBox([self.progress, self.cancel])
-        super().__init__(lm, prompt, seed, row, height="330px")
-        self.cancel.on_click(lambda _button: self.worker.cancel())
+        start_ids(lm, prompt)  # refuses a bad prompt at once
+        self.prompt, self.max_new_tokens, self.seed = prompt, max_new_tokens, seed
+        self.temperature, self.top_p, self.span = sliders = knob_sliders()
+        super().__init__(sliders, "330px", lm, max_new_tokens)
+        observe(self.update, *sliders)
         self.run(threading.Event())
         self.says = (
             "Panel: sliders for temperature, top-p and span over per-loop acceptance. "
@@ -92,25 +92,16 @@ class LoopsPanel(RunsAgain, KnobsPanel):
 
     def new_picture(self, stop: threading.Event) -> str:
         """Run, then HTML. Raises StoppedError if it was cancelled or overtaken."""
-        span, temperature, top_p = self.knobs
 
         def on_loop(record: LoopRecord) -> bool:
             self.progress.value += len(record.emitted)
             return not stop.is_set()
 
-        result = medusa_tiny(
-            self.lm,
-            self.prompt,
-            self.max_new_tokens,
-            span=span,
-            temperature=temperature,
-            top_p=top_p,
-            seed=self.seed,
-            on_loop=on_loop,
-        )
+        knobs = {name: getattr(self, name).value for name in ("span", "temperature", "top_p")}
+        knobs |= {"seed": self.seed, "on_loop": on_loop}
+        result = medusa_tiny(self.lm, self.prompt, self.max_new_tokens, **knobs)
         if result.stop_reason == "cancelled":
-            said = f"cancelled after {len(result.new_ids)} tokens; move a slider to run again"
-            raise StoppedError("" if self.worker.overtaken(stop) else said)
+            self.check(stop, f"cancelled after {len(result.new_ids)} tokens")
         self.result = result
         return self.picture()
 
@@ -125,7 +116,6 @@ class LoopsPanel(RunsAgain, KnobsPanel):
 
     def picture(self) -> str:
         """HTML: per-loop acceptance of the newest finished run, then its figures."""
-        run = self.result
-        words = self.words(run)
+        run, words = self.result, self.words(self.result)
         plot = self.figure(lambda ax: plot_acceptance(run.loops, ax), (8, 3), words)
-        return f'{plot}<p class="says">{words}</p>'
+        return plot + says_html(words)

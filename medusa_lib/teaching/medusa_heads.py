@@ -5,7 +5,6 @@ The whole recipe, with books and checkpoints, is training/train_heads.py.
 
 from __future__ import annotations
 
-import html
 import itertools
 import json
 import threading
@@ -38,8 +37,13 @@ from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, model_parts
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM
-from medusa_lib.teaching.shared.controls import LABEL_STYLE, NARROW, cancel_button, progress_bar
-from medusa_lib.teaching.shared.panel import Panel, RunsAgain
+from medusa_lib.teaching.shared.controls import (
+    dropdown,
+    go_button,
+    slider,
+)
+from medusa_lib.teaching.shared.html import says_html
+from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -49,7 +53,6 @@ from medusa_lib.teaching.shared.style import (
     axes_for,
     open_frame,
 )
-from medusa_lib.teaching.shared.worker import StoppedError, Worker
 
 
 @dataclass(frozen=True)
@@ -212,44 +215,38 @@ def scores_words(kind: str, points: Sequence[Scores]) -> str:
     return f"{kind}, {points[-1].step} steps: best guess of {first} right {right}"
 
 
-class TrainHeadsPanel(RunsAgain, Panel):
+class TrainHeadsPanel(RunPanel):
     """BEYOND4: kind and steps, Train and Cancel, over each head's accuracy as it learns.
 
     The model writes its texts, about `tokens` of them, when Train is pressed for the first time.
     """
 
-    def __init__(self, lm: LM, tokens: int = 24_000, steps: int = 200, seed: int = 7) -> None:
+    again = "press Train to start anew"
+
+    @checked
+    def __init__(
+        self, lm: LM, tokens: Positive = 24_000, steps: Positive = 200, seed: Seed = 7
+    ) -> None:
         model_parts(lm)  # refuses a model that heads do not fit at once
-        self.lm, self.tokens, self.seed, self.worker = lm, tokens, seed, Worker()
+        self.tokens, self.seed, self.points = tokens, seed, []
         self.sets: Sets | None = None
         self.learner: Learner | None = None
-        self.points: list[Scores] = []
-        self.kind = w.Dropdown(
-            options=KIND_NAMES, value="hydra", description="kind", style=LABEL_STYLE, layout=NARROW
-        )
-        self.steps = w.IntSlider(
-            value=steps,
-            min=20,
-            max=300,
-            step=20,
-            description="steps",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
-        self.go = w.Button(
-            description="Train", button_style="primary", tooltip="Train new heads of this kind"
-        )
-        self.cancel, self.progress = cancel_button(), progress_bar("steps", steps)
-        buttons = w.HBox([self.go, self.cancel, self.progress])
-        super().__init__([self.kind, self.steps, buttons], height="340px")
+        self.kind = dropdown("kind", "hydra", KIND_NAMES)
+        self.steps = slider("steps", steps, 20, 300, 20)
+        self.go = go_button("Train", "Train new heads of this kind")
+        super().__init__([self.kind, self.steps], "340px", lm, steps, "steps")
+        self.worker.use(None)  # all threads there are
         self.go.on_click(lambda _button: self.update())
-        self.cancel.on_click(lambda _button: self.worker.cancel())
         self.view.value = "<p>No heads yet. Press <b>Train</b>.</p>"
         self.says = (
             "Panel: kind of heads and steps, Train and Cancel, over the accuracy of each head as "
             "it learns. Nothing is trained before you press Train; the next cell trains the same "
             "way"
         )
+
+    def buttons(self) -> list[w.Widget]:
+        """Train before the others."""
+        return [w.HBox([self.go, self.cancel, self.progress])]
 
     def new_picture(self, stop: threading.Event) -> str:
         """Texts if there are none yet, then training, drawn on the way; HTML at its end.
@@ -265,7 +262,7 @@ class TrainHeadsPanel(RunsAgain, Panel):
 
         def on_step(step: int) -> None:
             self.progress.value = step
-            self.check(stop, f"cancelled after {step} steps; press Train to start anew")
+            self.check(stop, f"cancelled after {step} steps")
 
         every = max(1, training.steps // PICTURES)
         for scores in learn(self.lm, learner, self.sets, training, every, on_step):
@@ -281,16 +278,11 @@ class TrainHeadsPanel(RunsAgain, Panel):
 
         def on_batch(tokens: int) -> None:
             self.progress.value = min(tokens, self.tokens)
-            self.check(stop, "cancelled while the model wrote its texts; press Train to start anew")
+            self.check(stop, "cancelled while the model wrote its texts")
 
         sets = write_sets(self.lm, self.tokens, seed=self.seed, on_batch=on_batch)
         self.tell("")
         return sets
-
-    def check(self, stop: threading.Event, said: str) -> None:
-        """Raise StoppedError if the run is to end; a run that was overtaken says nothing."""
-        if stop.is_set():
-            raise StoppedError("" if self.worker.overtaken(stop) else said)
 
     def picture(self, kind: str, points: Sequence[Scores]) -> str:
         """HTML: the accuracy now in words, and its course."""
@@ -301,4 +293,4 @@ class TrainHeadsPanel(RunsAgain, Panel):
             words,
             margins=(0.7, 0.6, 1.1, 0.35),
         )
-        return f'<p class="says">{html.escape(words)}</p>{plot}'
+        return says_html(words) + plot

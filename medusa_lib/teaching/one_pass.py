@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import html
 import itertools
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ipywidgets as w
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.records import Generation
+from medusa_lib.base.words import Positive, Prompt
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.loops import OnLoop, start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.prefix_accept import verdicts
 from medusa_lib.teaching.shared.controls import (
-    LABEL_STYLE,
-    NARROW,
     drafter_dropdown,
-    observe,
     span_slider,
     text_box,
 )
-from medusa_lib.teaching.shared.html import legend_html, mark_html, token_texts
-from medusa_lib.teaching.shared.panel import Panel, StepsThroughRun
+from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
+from medusa_lib.teaching.shared.panel import StepPanel
 from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, visible
-from medusa_lib.teaching.shared.worker import Worker, threads_beside
 
 
 @dataclass(frozen=True)
@@ -109,50 +105,29 @@ def pass_html(view: PassView, shown: int = 24) -> str:
 
     shown: how many of the tokens before are written out.
     """
-    tail = "".join(view.before[-shown:])
-    tail = html.escape(("… " if len(view.before) > shown else "") + tail.replace("\n", "⏎"))
+    tail = ("… " if len(view.before) > shown else "") + "".join(view.before[-shown:])
     held = "cache" if view.held else "fed now, the cache is empty"
-    kept = "".join(mark_html(text, kind) for text, kind in view.kept)
-    kept += " <b>EOS</b>: the text ends" if view.ends else ""
-    cut = "".join(mark_html(text, "unused") for text in view.rolled_back) or "nothing"
+    cut = [(text, "unused") for text in view.rolled_back]
     lines = (
-        (f"{held}: {len(view.before)} tokens", f'<span style="white-space:pre-wrap">{tail}</span>'),
+        (f"{held}: {len(view.before)} tokens", render("tail", tail.replace("\n", "⏎"))),
         ("one pass over", mask_html(view)),
-        ("added to the text", kept),
-        ("rolled back", cut),
+        ("added to the text", render("kept", view.kept, view.ends)),
+        ("rolled back", render("kept", cut, False) or "nothing"),
         ("the cache now", f"{view.after} tokens"),
     )
-    cells = "".join(
-        f'<tr><th scope="row" style="text-align:right;vertical-align:top;padding-right:12px;'
-        f'width:150px">{head}</th><td>{body}</td></tr>'
-        for head, body in lines
-    )
-    style = "border-spacing:0 8px;line-height:1.5"
-    return f'<table class="pass" style="{style}">{cells}</table>'
+    return render("pass", [(head, Markup(body)) for head, body in lines])
 
 
 def mask_html(view: PassView) -> str:
-    """Who may look at whom in one pass, ● for yes, and what the model said in each row.
+    """Which token attends to which in one pass, ● for yes, and what the model said in each row.
 
     Rows: the last token of the text and the drafts. Columns: all before, then the same tokens.
     """
-    drafts = [(draft, kind) for draft, _, kind in view.rows]
-    tokens = [(view.last, "greedy"), *drafts]
-    heads = [f"{len(view.before)} before", *(html.escape(visible(text)) for text, _ in tokens)]
-    heads = ["fed", *heads, "the model says"]
-    box = "border:1px solid #999;text-align:center;padding:1px 6px"
-    rows = ""
-    for row, (text, kind) in enumerate(tokens):
-        cells = "".join(
-            f'<td style="{box};background:{"#CFE3F3" if yes else "#FFFFFF"};color:#000" '
-            f'data-look="{int(yes)}">{"●" if yes else ""}</td>'
-            for yes in [True, *(column <= row for column in range(len(tokens)))]
-        )
-        answer = html.escape(visible(view.said[row])) if row < len(view.said) else "not looked at"
-        head = f'<th scope="row" style="text-align:right">{mark_html(visible(text), kind)}</th>'
-        rows += f'<tr>{head}{cells}<td style="padding-left:8px">{answer}</td></tr>'
-    top = "".join(f'<th scope="col" style="padding:1px 6px">{text}</th>' for text in heads)
-    return f'<table class="mask" style="border-collapse:collapse"><tr>{top}</tr>{rows}</table>'
+    drafts = [(visible(draft), kind) for draft, _, kind in view.rows]
+    tokens = [(visible(view.last), "greedy"), *drafts]
+    said = [visible(text) for text in view.said]
+    answers = said + ["not looked at"] * (len(tokens) - len(said))
+    return render("mask", len(view.before), tokens, answers)
 
 
 def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = None) -> Axes:
@@ -204,56 +179,35 @@ def plot_roofline(
     return open_frame(ax)
 
 
-class OnePassPanel(StepsThroughRun, Panel):
+class OnePassPanel(StepPanel):
     """BEYOND1: a run loop by loop: what one pass read, its mask, what was kept and cut."""
 
+    view_of = staticmethod(pass_view)
+
+    @checked
     def __init__(
-        self, lm: LM, prompt: str = PROMPT, max_new_tokens: int = 30, loop: int | None = None
+        self,
+        lm: LM,
+        prompt: Prompt = PROMPT,
+        max_new_tokens: Positive = 30,
+        loop: int | None = None,
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once
-        self.lm, self.max_new_tokens, self.worker = lm, max_new_tokens, Worker(threads_beside(lm))
-        self.result: Generation | None = None
-        self.prompt = text_box(prompt)
-        self.drafter = drafter_dropdown("ngram")
-        self.span = span_slider(4)
-        self.loop = w.IntSlider(
-            value=0, min=0, max=0, description="loop", style=LABEL_STYLE, layout=NARROW
-        )
-        controls = [self.prompt, self.drafter, self.span, self.loop]
-        super().__init__(controls, height="420px")
-        observe(self.update, self.prompt, self.drafter, self.span)
-        observe(self.step, self.loop)
-        self.run(threading.Event())
-        self.loop.value = most_accepted(self.result) if loop is None else loop
+        self.max_new_tokens, self.prompt = max_new_tokens, text_box(prompt)
+        self.drafter, self.span = drafter_dropdown("ngram"), span_slider(4)
+        super().__init__([self.prompt, self.drafter, self.span], "420px", lm, loop)
         self.says = (
             "Panel: prompt, drafter, span and loop over what one pass read and what was kept. "
             + self.current().words
         )
 
-    def current(self) -> PassView:
-        """The loop at the slider's value, counted from 0."""
-        at = min(self.loop.value, len(self.result.loops) - 1)
-        return pass_view(self.lm, self.result, at)
-
     def write(self, on_loop: OnLoop) -> Generation:
         """A run at the controls' values."""
-        return speculate(
-            self.lm,
-            self.prompt.value,
-            self.drafter.value,
-            self.max_new_tokens,
-            self.span.value,
-            on_loop=on_loop,
-        )
+        given = (self.prompt.value, self.drafter.value, self.max_new_tokens, self.span.value)
+        return speculate(self.lm, *given, on_loop=on_loop)
 
     def picture(self) -> str:
         """HTML: the loop in one line, then its pass."""
         view = self.current()
         legend = legend_html(("accepted", "corrected", "bonus", "greedy", "unused"))
-        words = f'<p class="says">{html.escape(view.words)}</p>'
-        return f"{words}{pass_html(view)}<p>{legend}</p>"
-
-
-def most_accepted(run: Generation) -> int:
-    """The number, from 0, of the first loop that accepted the most drafts."""
-    return max(range(len(run.loops)), key=lambda i: run.loops[i].accepted)
+        return f"{says_html(view.words)}{pass_html(view)}<p>{legend}</p>"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import acceptance_rate, mean_accepted_length
 from medusa_lib.base.records import LoopRecord
+from medusa_lib.base.words import Prompt, Seed
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import medusa_loop_step
 from medusa_lib.steps.model import LM
-from medusa_lib.teaching.shared.controls import again_button
-from medusa_lib.teaching.shared.html import mark_html, token_texts
-from medusa_lib.teaching.shared.panel import KnobsPanel
+from medusa_lib.teaching.shared.html import render, says_html, token_texts
+from medusa_lib.teaching.shared.panel import DraftPanel
 from medusa_lib.teaching.shared.style import (
     KIND_COLOURS,
     KIND_HATCHES,
@@ -45,14 +45,10 @@ def verdicts(lm: LM, record: LoopRecord) -> list[tuple[str, str, str]]:
 
 def verdicts_html(rows: Sequence[tuple[str, str, str]]) -> str:
     """`verdicts` as a table: position, draft, greedy, verdict."""
-    cells = "".join(
-        f"<tr><td>{i + 1}</td><td>{mark_html(visible(draft), kind)}</td>"
-        f"<td>{html.escape(visible(greedy)) if greedy else ''}</td><td>{kind}</td></tr>"
-        for i, (draft, greedy, kind) in enumerate(rows)
-    )
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("position", "draft", "greedy", "verdict"))
-    style = "border-spacing:14px 4px;line-height:1.5"
-    return f'<table class="verdicts" style="{style}"><tr>{head}</tr>{cells}</table>'
+    shown = [
+        (visible(draft), visible(greedy) if greedy else "", kind) for draft, greedy, kind in rows
+    ]
+    return render("verdicts", shown)
 
 
 def plot_acceptance(loops: Sequence[LoopRecord], ax: Axes | None = None) -> Axes:
@@ -92,14 +88,12 @@ def plot_acceptance(loops: Sequence[LoopRecord], ax: Axes | None = None) -> Axes
     return open_frame(ax)
 
 
-class AcceptPanel(KnobsPanel):
+class AcceptPanel(DraftPanel):
     """STEP5: one branch compared token by token with greedy."""
 
-    def __init__(self, lm: LM, prompt: str = PROMPT, seed: int = 7) -> None:
-        self.again = again_button()
-        super().__init__(lm, prompt, seed, self.again, height="260px")
-        self.again.on_click(self.next_seed)
-        self.update()
+    @checked
+    def __init__(self, lm: LM, prompt: Prompt = PROMPT, seed: Seed = 7) -> None:
+        super().__init__(lm, prompt, seed, height="260px")
         record = self.current()
         self.says = (
             f"Panel: sliders over one branch and greedy's verdict on it. With seed {seed}, "
@@ -113,11 +107,6 @@ class AcceptPanel(KnobsPanel):
         medusa_loop_step(self.lm, self.ids, *self.knobs, generator=generator, records=records)
         return records[0]
 
-    def next_seed(self, _button: object = None) -> None:
-        """Draft again from the next seed."""
-        self.seed += 1
-        self.update()
-
     def picture(self) -> str:
         """HTML: the table of verdicts and the sum of it."""
         record = self.current()
@@ -127,4 +116,4 @@ class AcceptPanel(KnobsPanel):
             f"{len(record.emitted)} tokens emitted for "
             f"{record.draft_passes} draft + {record.verify_passes} verify passes"
         )
-        return verdicts_html(verdicts(self.lm, record)) + f'<p class="says">{words}</p>'
+        return verdicts_html(verdicts(self.lm, record)) + says_html(words)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipywidgets as w
-
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Prompt
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import last_logits
-from medusa_lib.teaching.shared.controls import observe, temperature_slider, top_p_slider
+from medusa_lib.teaching.shared.controls import checkbox, observe, temperature_slider, top_p_slider
+from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import Panel
 from medusa_lib.teaching.utilities import NextTokens, bars_html, next_tokens
 
@@ -16,13 +17,14 @@ from medusa_lib.teaching.utilities import NextTokens, bars_html, next_tokens
 class SamplingPanel(Panel):
     """STEP3: temperature and top-p over the next-token bars. Moves redraw from cached logits."""
 
+    @checked
     def __init__(
-        self, lm: LM, prompt: str = PROMPT, temperature: float = 0.9, top_p: float = 0.95
+        self, lm: LM, prompt: Prompt = PROMPT, temperature: float = 0.9, top_p: float = 0.95
     ) -> None:
         self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
         self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
         rule = "standard rule: keep the token that crosses top-p"
-        self.standard = w.Checkbox(value=False, description=rule, layout=w.Layout(width="auto"))
+        self.standard = checkbox(rule)
         super().__init__([self.temperature, self.top_p, self.standard], height="360px")
         observe(self.update, self.temperature, self.top_p, self.standard)
         self.update()
@@ -54,4 +56,4 @@ class SamplingPanel(Panel):
             f"nucleus: {view.nucleus_size} of {len(self.logits)} tokens, "
             f"together {view.nucleus_mass:.3f} of the probability"
         )
-        return f'<p class="says">{words}</p>' + bars_html(self, view, words)
+        return says_html(words) + bars_html(self, view, words)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as w
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.beyond.sampling_exactly import residual
 from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.teaching.shared.controls import (
-    LABEL_STYLE,
-    NARROW,
     observe,
+    slider,
     temperature_slider,
     top_p_slider,
 )
-from medusa_lib.teaching.shared.html import table_html
+from medusa_lib.teaching.shared.html import says_html, table_html
 from medusa_lib.teaching.shared.panel import Panel
 from medusa_lib.teaching.shared.style import (
     BLUE,
@@ -180,20 +178,12 @@ def plot_misfits(
 class SamplingExactlyPanel(Panel):
     """BEYOND3: temperature, top-p and the draft's distance over what p and q share, four words."""
 
+    @checked
     def __init__(
         self, temperature: float = 1.0, top_p: float = 1.0, difference: float = 1.0
     ) -> None:
         self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
-        self.difference = w.FloatSlider(
-            value=difference,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            description="difference",
-            readout_format=".2f",
-            style=LABEL_STYLE,
-            layout=NARROW,
-        )
+        self.difference = slider("difference", difference, 0.0, 2.0, 0.05)
         controls = [self.temperature, self.top_p, self.difference]
         super().__init__(controls, height="480px")
         observe(self.update, *controls)
@@ -228,4 +218,4 @@ class SamplingExactlyPanel(Panel):
             margins=(0.7, 0.75, 0.1, 0.35),
         )
         rows = table_html(OVERLAP_HEAD, overlap_rows(WORDS, parts))
-        return f'<p class="says">{html.escape(words)}</p>{bars}{rows}'
+        return says_html(words) + bars + rows

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import itertools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import mean_accepted_length
 from medusa_lib.base.records import Generation
+from medusa_lib.base.words import Positive, Prompt, Seed
 from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.beyond.masks import attends
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, MedusaHeads, check_heads_fit
@@ -22,10 +23,13 @@ from medusa_lib.beyond.trees import Node, Parents, check_parents, grow_tree, lea
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.loops import OnLoop, start_ids
 from medusa_lib.steps.model import LM
-from medusa_lib.teaching.one_pass import most_accepted
-from medusa_lib.teaching.shared.controls import count_slider, observe, temperature_slider, text_box
-from medusa_lib.teaching.shared.html import token_texts
-from medusa_lib.teaching.shared.panel import Panel, StepsThroughRun
+from medusa_lib.teaching.shared.controls import (
+    slider,
+    temperature_slider,
+    text_box,
+)
+from medusa_lib.teaching.shared.html import render, token_texts
+from medusa_lib.teaching.shared.panel import StepPanel
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -35,7 +39,6 @@ from medusa_lib.teaching.shared.style import (
     label_of,
     open_frame,
 )
-from medusa_lib.teaching.shared.worker import Worker, threads_beside
 
 NODE_LOOKS = {  # kind → sign, fill, border colour, border style, border width
     "accepted": ("✓ ", "#C9EBDD", GREEN, "-", 2.8),
@@ -133,7 +136,7 @@ def plot_tree_mask(
     root: str = "text",
     ax: Axes | None = None,
 ) -> Axes:
-    """Who may look at whom in the pass over a tree: a mark for yes.
+    """Which token attends to which in the pass over a tree: a mark for yes.
 
     The first row is the last token of the text, the first column all of the text. Rows of
     accepted tokens have ✓ and squares in place of dots.
@@ -159,7 +162,7 @@ def plot_tree_mask(
             line(edge - 0.5, color=GREY, linewidth=0.5)
     ax.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
     ax.set_ylabel("this token …")
-    ax.set_xlabel("… may look at this one")
+    ax.set_xlabel("… may attend to this one")
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0)
@@ -283,74 +286,61 @@ def errs_words(predicted: float, measured: float) -> str:
 
 
 MOST_NODES = 32  # that the picture has room for
-LEGEND = "✓ and ■: accepted &nbsp; ✗ corrected &nbsp; + bonus &nbsp; ● may look"
 
 
-class TreePanel(StepsThroughRun, Panel):
+class TreePanel(StepPanel):
     """BEYOND5: heads, nodes and temperature over one loop's tree, its mask and the run's τ."""
 
+    view_of = staticmethod(tree_view)
+
+    @checked
     def __init__(
         self,
         lm: LM,
         chance: Callable[[Node], float],
-        prompt: str = PROMPT,
-        nodes: int = 8,
-        max_new_tokens: int = 30,
+        prompt: Prompt = PROMPT,
+        nodes: Positive = 8,
+        max_new_tokens: Positive = 30,
         loop: int | None = None,
         heads: MedusaHeads | None = None,
-        seed: int = 7,
+        seed: Seed = 7,
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once
-        self.lm, self.chance, self.seed = lm, chance, seed
+        self.chance, self.seed, self.max_new_tokens = chance, seed, max_new_tokens
         self.heads = shipped_heads(lm)[0] if heads is None else heads
         check_heads_fit(self.heads, lm), check_tree_fits(State.start(lm, []))
-        self.max_new_tokens, self.worker = max_new_tokens, Worker(threads_beside(lm))
-        self.result: Generation | None = None
         self.prompt, most = text_box(prompt), self.heads.shape.count
-        self.depth = count_slider("heads", most, 1, most)
-        self.nodes = count_slider("nodes", nodes, 1, MOST_NODES)
-        self.temperature, self.loop = temperature_slider(0.0), count_slider("loop", 0, 0, 0)
-        controls = [self.prompt, self.depth, self.nodes, self.temperature, self.loop]
-        super().__init__(controls, height="480px")
-        observe(self.update, *controls[:-1])
-        observe(self.step, self.loop)
+        self.depth, self.nodes = (
+            slider("heads", most, 1, most),
+            slider("nodes", nodes, 1, MOST_NODES),
+        )
+        self.temperature = temperature_slider(0.0)
+        controls = [self.prompt, self.depth, self.nodes, self.temperature]
+        super().__init__(controls, "480px", lm, loop)
         self.loop.continuous_update = False  # a large tree takes a moment to draw
-        self.run(threading.Event())
-        self.loop.value = most_accepted(self.result) if loop is None else loop
         self.says = (
             "Panel: prompt, sliders for heads, nodes, temperature and loop over one loop's tree "
             f"and its mask. With {most} heads and {nodes} nodes: {self.current().words}"
         )
 
-    def current(self) -> TreeView:
-        """The loop at the slider's value, counted from 0."""
-        return tree_view(self.lm, self.result, min(self.loop.value, len(self.result.loops) - 1))
-
     def write(self, on_loop: OnLoop) -> Generation:
         """A run at the controls' values."""
-        return speculate(
-            self.lm,
-            self.prompt.value,
-            grown_drafter(self.heads, self.chance, self.nodes.value, self.depth.value),
-            self.max_new_tokens,
-            temperature=self.temperature.value,
-            seed=self.seed,
-            on_loop=on_loop,
-        )
+        drafter = grown_drafter(self.heads, self.chance, self.nodes.value, self.depth.value)
+        knobs = {"temperature": self.temperature.value, "seed": self.seed, "on_loop": on_loop}
+        return speculate(self.lm, self.prompt.value, drafter, self.max_new_tokens, **knobs)
 
     def picture(self) -> str:
         """HTML: the loop and the run in one line, then the tree and its mask."""
         view = self.current()
         told = (view.tokens, view.parents, view.path, view.root)
-        wide, high = tree_size((*view.parents, view.accepted - 1))
+        size, side = tree_size((*view.parents, view.accepted - 1)), mask_size(len(view.tokens))
         tree = self.figure(
             lambda ax: plot_tree(*told, view.following, ax),
-            (wide, high),
+            size,
             f"a tree, its accepted path marked: {view.words}",
             "tree",
             margins=(0.1, 0.55, 0.1, 0.1),
         )
-        side = mask_size(len(view.tokens))
         mask = self.figure(
             lambda ax: plot_tree_mask(*told, ax),
             side,
@@ -358,10 +348,4 @@ class TreePanel(StepsThroughRun, Panel):
             "mask",
             margins=(1.55, 0.1, 0.1, 1.25),
         )
-        words = f'<p class="says">{html.escape(view.words)}</p>'
-        style = "display:flex;gap:18px;flex-wrap:wrap;align-items:flex-start"
-        both = "".join(  # both at the same scale
-            f'<div style="flex:{inches:.1f} 1 {50 * inches:.0f}px">{one}</div>'
-            for one, inches in ((tree, wide), (mask, side[0]))
-        )
-        return f'{words}<div style="{style}">{both}</div><p>{LEGEND}</p>'
+        return render("tree", view.words, [(Markup(tree), size[0]), (Markup(mask), side[0])])

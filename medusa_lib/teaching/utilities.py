@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import checked
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import softmax_temp, top_p_indices
 from medusa_lib.steps.utilities import encode, last_logits
 from medusa_lib.teaching.shared.controls import observe, text_box
-from medusa_lib.teaching.shared.html import token_texts
+from medusa_lib.teaching.shared.html import render, token_texts
 from medusa_lib.teaching.shared.panel import Panel
 from medusa_lib.teaching.shared.style import (
     BLUE,
@@ -26,8 +26,6 @@ from medusa_lib.teaching.shared.style import (
     open_frame,
     visible,
 )
-
-CHIP_COLOURS = ("#D6E8F5", "#FBE8C6", "#D3EFE4", "#F4DCE9")
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,9 @@ def next_tokens(
 def chips_html(lm: LM, text: str) -> str:
     """Text → its tokens as coloured chips with their ids below. Raises ValueError if empty."""
     ids = encode(lm, text)[0].tolist()
-    chips = "".join(
-        f'<span class="chip" data-id="{i}" style="display:inline-block;margin:2px;padding:2px 5px;'
-        f"border:1px solid #777;border-radius:4px;background:{CHIP_COLOURS[n % 4]};color:#000;"
-        f'text-align:center;font-family:monospace">{html.escape(visible(token))}'
-        f'<br><small style="color:#444">{i}</small></span>'
-        for n, (i, token) in enumerate(zip(ids, token_texts(lm, ids), strict=True))
+    return render(
+        "chips", [(i, visible(t)) for i, t in zip(ids, token_texts(lm, ids), strict=True)]
     )
-    return f'<div role="group" aria-label="{len(ids)} tokens">{chips}</div>'
 
 
 def plot_next_tokens(
@@ -126,6 +119,7 @@ def bars_html(panel: Panel, view: NextTokens, label: str) -> str:
 class TokensPanel(Panel):
     """STEP2: a text's tokens as chips, and the most probable next tokens."""
 
+    @checked
     def __init__(self, lm: LM, text: str = PROMPT) -> None:
         self.lm, self.text = lm, text_box(text, "text")
         super().__init__([self.text], height="330px")

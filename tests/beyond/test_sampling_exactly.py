@@ -13,7 +13,7 @@ from medusa_lib.teaching.toys.four_words import (
     DRAFT,
     TARGET,
     WRONG_RULES,
-    Rule,
+    Verifier,
     draft_logits,
     observed_counts,
     text_probs,
@@ -22,7 +22,7 @@ from medusa_lib.teaching.toys.four_words import (
 TEMPERATURE, TOP_P, TRIALS, LENGTH = 1.0, 0.95, 2000, 3
 
 
-def p_value(rule: Rule, temperature: float = TEMPERATURE, top_p: float = TOP_P) -> float:
+def p_value(rule: Verifier, temperature: float = TEMPERATURE, top_p: float = TOP_P) -> float:
     """How likely counts as odd as these are under direct sampling from the target."""
     counts = observed_counts(rule, TRIALS, LENGTH, temperature, top_p, seed=11)
     return chi_square_p(counts, TRIALS * text_probs(LENGTH, temperature, top_p))

@@ -12,13 +12,13 @@ from medusa_lib.beyond.speculative import speculate
 from medusa_lib.teaching.one_pass import (
     OnePassPanel,
     mask_html,
-    most_accepted,
     pass_html,
     pass_view,
     plot_pass_cost,
     plot_roofline,
 )
 from medusa_lib.teaching.shared.html import token_texts
+from medusa_lib.teaching.shared.panel import most_accepted
 from medusa_lib.teaching.shared.style import visible
 
 

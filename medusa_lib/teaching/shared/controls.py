@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ipywidgets as w
 
@@ -39,49 +39,71 @@ MORE_DRAFTER_NAMES = (
 )
 
 
+def slider(name: str, value: float, low: float, high: float, step: float = 1) -> w.Widget:
+    """A slider over [low, high]; of whole numbers where the step is one."""
+    kind, shape = (w.IntSlider, "d") if isinstance(step, int) else (w.FloatSlider, ".2f")
+    look = {"style": LABEL_STYLE, "layout": NARROW, "readout_format": shape}
+    return kind(value=value, min=low, max=high, step=step, description=name, **look)
+
+
 def temperature_slider(value: float = 0.9) -> w.FloatSlider:
     """Temperature from 0 (greedy) to 2."""
-    return slider(w.FloatSlider, "temperature", value, 0.0, 2.0, 0.05, readout_format=".2f")
+    return slider("temperature", value, 0.0, 2.0, 0.05)
 
 
 def top_p_slider(value: float = 0.95) -> w.FloatSlider:
     """Nucleus mass from 0 (one token) to 1 (all)."""
-    return slider(w.FloatSlider, "top-p", value, 0.0, 1.0, 0.01, readout_format=".2f")
+    return slider("top-p", value, 0.0, 1.0, 0.01)
 
 
 def span_slider(value: int = 3) -> w.IntSlider:
     """Tokens drafted per loop, 1 to 8."""
-    return slider(w.IntSlider, "span", value, 1, 8, 1)
+    return slider("span", value, 1, 8)
 
 
-def slider(
-    kind: type[w.Widget],
+def knob_sliders() -> list[w.Widget]:
+    """Temperature, top-p and span, at the values of Cfg."""
+    return [temperature_slider(), top_p_slider(), span_slider()]
+
+
+def dropdown(
     name: str,
-    value: float,
-    low: float,
-    high: float,
-    step: float,
-    **more: object,
-) -> w.Widget:
-    return kind(
-        value=value,
-        min=low,
-        max=high,
-        step=step,
-        description=name,
-        style=LABEL_STYLE,
-        layout=NARROW,
-        **more,
-    )
+    value: str | None,
+    options: Sequence[object],
+    layout: dict[str, str] = NARROW,
+) -> w.Dropdown:
+    """One of some options."""
+    look = {"style": LABEL_STYLE, "layout": layout}
+    return w.Dropdown(options=options, value=value, description=name, **look)
 
 
 def drafter_dropdown(
     value: str, name: str = "drafter", names: tuple[tuple[str, str], ...] = DRAFTER_NAMES
 ) -> w.Dropdown:
     """Who drafts, one of `names`."""
-    return w.Dropdown(
-        options=names, value=value, description=name, style=LABEL_STYLE, layout=NARROW
-    )
+    return dropdown(name, value, names)
+
+
+def model_box(value: str, known: Sequence[str]) -> w.Combobox:
+    """A model's name, one of those known or any other."""
+    look = {"style": LABEL_STYLE, "layout": NARROW}
+    return w.Combobox(value=value, options=known, ensure_option=False, description="model", **look)
+
+
+def seed_box(value: int) -> w.BoundedIntText:
+    """A seed, to be typed."""
+    look = {"description": "seed", "style": LABEL_STYLE}
+    return w.BoundedIntText(value=value, min=0, max=2**31, **look)
+
+
+def checkbox(said: str) -> w.Checkbox:
+    """A box to tick, at first empty."""
+    return w.Checkbox(value=False, description=said, layout=w.Layout(width="auto"))
+
+
+def go_button(name: str, tooltip: str) -> w.Button:
+    """What begins a run."""
+    return w.Button(description=name, button_style="primary", tooltip=tooltip)
 
 
 def drafter_fits(name: str, lm: LM) -> bool:
@@ -116,10 +138,3 @@ def again_button() -> w.Button:
     """Draft anew at the same settings."""
     layout = {"margin": "2px 2px 2px 108px"}  # below the sliders, not below their names
     return w.Button(description="Draft again", tooltip="Draft with the next seed", layout=layout)
-
-
-def count_slider(name: str, value: int, low: int, high: int) -> w.IntSlider:
-    """A whole number in [low, high]."""
-    return w.IntSlider(
-        value=value, min=low, max=high, description=name, style=LABEL_STYLE, layout=NARROW
-    )

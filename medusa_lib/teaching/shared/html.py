@@ -1,4 +1,7 @@
-"""Pure functions from plain data to HTML; everything that a model wrote is escaped."""
+"""Pure functions from plain data to HTML, by the templates beside this file.
+
+Everything that a model wrote is escaped.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -23,6 +27,11 @@ MARKS = {
     "greedy": ("", "#EEEEEE", "2px solid #999999"),
     "unused": ("–", "#FFFFFF", "2px dotted #999999"),
 }
+CHIP_COLOURS = ("#D6E8F5", "#FBE8C6", "#D3EFE4", "#F4DCE9")
+TEMPLATES = Environment(
+    loader=PackageLoader("medusa_lib.teaching.shared"), autoescape=True, undefined=StrictUndefined
+)
+TEMPLATES.globals |= {"marks": MARKS, "chip_colours": CHIP_COLOURS}
 SVG_STYLE = "max-width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
 _ID = re.compile(r'(\sid="|href="#|url\(#)')  # within a tag: an id, or a reference to one
@@ -35,20 +44,29 @@ def token_texts(lm: LM, ids: Sequence[int] | torch.Tensor) -> list[str]:
     return [lm.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in flat]
 
 
+def render(part: str, *given: object) -> str:
+    """One of the macros of templates/parts.html, filled in."""
+    return str(getattr(TEMPLATES.get_template("parts.html").module, part)(*given))
+
+
 def mark_html(text: str, kind: str) -> str:
     """One token as marked text: colour, underline and a sign say where it came from."""
-    sign, colour, line = MARKS[kind]
-    shown = html.escape(text.replace("\n", "⏎"))
-    return (
-        f'<span class="token" data-source="{kind}" title="{kind}" style="background:{colour};'
-        f'color:#000;border-bottom:{line};white-space:pre-wrap">{shown}<sup>{sign}</sup></span>'
-        + ("<br>" if "\n" in text else "")
-    )
+    return render("mark", text, kind)
 
 
 def legend_html(kinds: Sequence[str]) -> str:
     """What the marks mean, one sample each."""
-    return " &nbsp; ".join(mark_html(kind, kind) for kind in kinds)
+    return render("legend", kinds)
+
+
+def says_html(text: str) -> str:
+    """The line of figures in a panel's view."""
+    return render("says", text)
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column names its rows."""
+    return render("table", head, rows)
 
 
 def figure_html(
@@ -80,16 +98,3 @@ def figure_html(
     svg = re.sub("<[^<>]+>", lambda tag: _ID.sub(rf"\1{prefix}", tag[0]), svg)
     head = f'<svg role="img" aria-label="{html.escape(label)}" style="{SVG_STYLE}" '
     return svg.replace("<svg ", head, 1)
-
-
-def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column names its rows. Everything is escaped."""
-    top = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th scope='row' style='text-align:left'>{html.escape(name)}</th>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for name, *cells in rows
-    )
-    style = "border-spacing:14px 2px;line-height:1.5"
-    return f'<table style="{style}"><tr>{top}</tr>{body}</table>'

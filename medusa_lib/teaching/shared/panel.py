@@ -7,7 +7,6 @@ newer setting.
 
 from __future__ import annotations
 
-import html
 import itertools
 import threading
 from collections.abc import Callable
@@ -15,17 +14,20 @@ from collections.abc import Callable
 import ipywidgets as w
 from matplotlib.axes import Axes
 
+from medusa_lib.base.records import Generation
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.shared.controls import (
     NAME_SLIDERS,
+    again_button,
+    cancel_button,
+    knob_sliders,
     observe,
-    span_slider,
-    temperature_slider,
-    top_p_slider,
+    progress_bar,
+    slider,
 )
-from medusa_lib.teaching.shared.html import figure_html
-from medusa_lib.teaching.shared.worker import StoppedError
+from medusa_lib.teaching.shared.html import figure_html, render
+from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
 
 
 class Panel(w.VBox):
@@ -61,11 +63,11 @@ class Panel(w.VBox):
 
     def complain(self, text: str) -> None:
         """Show an error message beside the controls."""
-        self.message.value = message_html(text, "alert", "#A30000")
+        self.message.value = render("message", text, "alert", "#A30000")
 
     def tell(self, text: str) -> None:
         """Show a message that is no error beside the controls; "" clears it."""
-        self.message.value = message_html(text, "status", "#0072B2") if text else ""
+        self.message.value = render("message", text, "status", "#0072B2") if text else ""
 
     def figure(
         self,
@@ -79,20 +81,22 @@ class Panel(w.VBox):
         return figure_html(draw, size, label, f"panel{self.number}{name}-", margins)
 
 
-def message_html(text: str, role: str, colour: str) -> str:
-    style = f"color:{colour};border-left:4px solid {colour};padding-left:6px;line-height:1.4"
-    return f'<div role="{role}" style="{style}">{html.escape(text)}</div>'
+class DraftPanel(Panel):
+    """Sliders for temperature, top-p and span over drafts of a prompt, and "Draft again".
 
+    A subclass draws at the sliders' values in `picture()`; `seeds` is how many it draws with.
+    """
 
-class KnobsPanel(Panel):
-    """Sliders for temperature, top-p and span, above whatever `picture` draws."""
+    seeds = 1
 
-    def __init__(self, lm: LM, prompt: str, seed: int, more: w.Widget, height: str) -> None:
-        self.lm, self.prompt, self.ids, self.seed = lm, prompt, start_ids(lm, prompt), seed
-        self.temperature, self.top_p = temperature_slider(), top_p_slider()
-        self.span = span_slider()
-        super().__init__([self.temperature, self.top_p, self.span, more], height)
-        observe(self.update, self.temperature, self.top_p, self.span)
+    def __init__(self, lm: LM, prompt: str, seed: int, height: str) -> None:
+        self.lm, self.ids, self.seed = lm, start_ids(lm, prompt), seed
+        self.temperature, self.top_p, self.span = sliders = knob_sliders()
+        self.again = again_button()
+        super().__init__([*sliders, self.again], height)
+        observe(self.update, *sliders)
+        self.again.on_click(self.next_seed)
+        self.update()
 
     @property
     def knobs(self) -> tuple[int, float, float]:
@@ -103,16 +107,32 @@ class KnobsPanel(Panel):
         """Redraw for the sliders' values."""
         self.redraw(self.picture)
 
-    def picture(self) -> str:
-        """HTML at the sliders' values."""
-        raise NotImplementedError
+    def next_seed(self, _button: object = None) -> None:
+        """Draft again from the next seeds."""
+        self.seed += self.seeds
+        self.update()
 
 
-class RunsAgain:
-    """What panels with a run of some seconds share: a thread, a progress bar, a Cancel button.
+class RunPanel(Panel):
+    """A panel with a run of some seconds, on a thread: a newer value overtakes it.
 
-    They have `worker`, `progress` and `cancel`, and a `new_picture(stop)` that runs and draws.
+    A subclass runs and draws in `new_picture(stop)`, which asks `check` on the way. Below its
+    controls stand `go`, a progress bar and Cancel; unit: what the bar counts, up to `most`.
     """
+
+    again = "move a slider to run again"  # what to do after Cancel
+
+    def __init__(
+        self, controls: list[w.Widget], height: str, lm: LM, most: int = 1, unit: str = "tokens"
+    ) -> None:
+        self.lm, self.worker = lm, Worker(threads_beside(lm))
+        self.progress, self.cancel = progress_bar(unit, most), cancel_button()
+        super().__init__([*controls, *self.buttons()], height)
+        self.cancel.on_click(lambda _button: self.worker.cancel())
+
+    def buttons(self) -> list[w.Widget]:
+        """The row below the controls."""
+        return [w.HBox([self.progress, self.cancel])]
 
     def update(self) -> None:
         """Run again on a thread; a newer value overtakes."""
@@ -124,20 +144,33 @@ class RunsAgain:
         self.redraw(lambda: self.new_picture(stop))
         self.cancel.disabled = True
 
+    def check(self, stop: threading.Event, said: str) -> None:
+        """Raises StoppedError if the run is to end; one that was overtaken says nothing."""
+        if stop.is_set():
+            overtaken = self.worker.overtaken(stop)
+            raise StoppedError("" if overtaken else f"{said}; {self.again}")
 
-class StepsThroughRun:
-    """What panels share that show one loop of a run: a thread, and a slider for the loop.
 
-    They have `worker`, `result` and `loop`, a `write(on_loop)` that runs, and a `picture()`.
+class StepPanel(RunPanel):
+    """A panel that shows one loop of a finished run: its last control is a slider for the loop.
+
+    A subclass runs in `write(on_loop)`, tells a loop in `view_of(number)`, draws in `picture()`.
+    loop: the one to begin with; None: the first that accepted the most drafts.
     """
 
-    def update(self) -> None:
-        """Run again on a thread; a newer value overtakes."""
-        self.worker.start(self.run)
+    def __init__(
+        self, controls: list[w.Widget], height: str, lm: LM, loop: int | None = None
+    ) -> None:
+        self.loop = slider("loop", 0, 0, 0)
+        super().__init__([*controls, self.loop], height, lm)
+        observe(self.update, *controls)
+        observe(self.step, self.loop)
+        self.run(threading.Event())
+        self.loop.value = most_accepted(self.result) if loop is None else loop
 
-    def run(self, stop: threading.Event) -> None:
-        """One whole run at the controls' values, then its loop drawn."""
-        self.redraw(lambda: self.new_picture(stop))
+    def buttons(self) -> list[w.Widget]:
+        """None: these runs are too short to be cancelled."""
+        return []
 
     def new_picture(self, stop: threading.Event) -> str:
         """Run, then HTML. Raises StoppedError if it was overtaken."""
@@ -148,6 +181,15 @@ class StepsThroughRun:
         self.loop.max = len(run.loops) - 1  # a slider beyond it moves back
         return self.picture()
 
+    def current(self) -> object:
+        """The loop at the slider's value, counted from 0."""
+        return self.view_of(self.lm, self.result, min(self.loop.value, len(self.result.loops) - 1))
+
     def step(self) -> None:
         """Show another loop of the same run: no model pass, and a message stays."""
         self.view.value = self.picture()
+
+
+def most_accepted(run: Generation) -> int:
+    """The number, from 0, of the first loop that accepted the most drafts."""
+    return max(range(len(run.loops)), key=lambda i: run.loops[i].accepted)
