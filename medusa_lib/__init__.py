@@ -10,7 +10,8 @@ The floors, from the ground up
     beyond/     the cure: trees, masks, one pass, drafters, exact sampling, heads, and its loop
     demo.py     STEP7: both decoders, and the cure, on one prompt
     measure/    stopwatch, formulas, roofline, replay, and transformers' own decoders
-    teaching/   one room a lesson: its figure, its view, its panel; on shared/ and toys/
+    teaching/   one room a lesson: its figure, its view, its panel; shared/ (with the
+                HTML templates) and toys/ below them
     exercises/  one file of graders a lesson, apart because they give answers away
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
     training/   from books to weights and their card; heads
@@ -32,8 +33,9 @@ A lesson's word names its file on every floor. STEP3's word is `sampling`:
     medusa_lib/steps/sampling.py           the code that it teaches
     medusa_lib/teaching/sampling.py        its panel
     medusa_lib/exercises/sampling.py       its graders
-    tests/steps/test_sampling.py           and their tests, which also lie in
-    tests/teaching/test_sampling.py        tests/exercises/
+    tests/steps/test_sampling.py           and their tests
+    tests/teaching/test_sampling.py
+    tests/exercises/test_sampling.py
     notebooks/STEP3_sampling.ipynb         the lesson
 The words are listed in medusa_lib/base/course.py.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,12 +26,11 @@ from medusa_lib.teaching.shared.controls import (
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import (
-    BLUE,
-    GREEN,
     GREY,
-    ORANGE,
     axes_for,
+    legend_beside,
     open_frame,
+    series_look,
     two_digits,
 )
 from medusa_lib.teaching.shared.worker import StoppedError
@@ -51,20 +49,17 @@ def plot_expected_speedup(
     """
     measured = {} if measured is None else measured
     ax = axes_for(ax, (6.4, 3.4))
-    colours, lines = (BLUE, ORANGE, GREEN, "black"), ("-", "--", "-.", ":")
-    looks = itertools.cycle(zip(colours, "os^D", lines, strict=True))
-    names = dict.fromkeys([*expected, *measured])
-    for name, (colour, marker, line) in zip(names, looks, strict=False):
+    for i, name in enumerate(dict.fromkeys([*expected, *measured])):
         if name in expected:
             said = f"{name}, formula" if measured else name
-            ax.plot(spans, expected[name], line, color=colour, label=said)
+            ax.plot(spans, expected[name], label=said, **series_look(i, marker=""))
         if name in measured:
-            points = {"color": colour, "marker": marker, "linestyle": "none"}
-            ax.plot(spans, measured[name], **points, label=f"{name}, measured")
+            points = series_look(i, linestyle="none", markersize=6)
+            ax.plot(spans, measured[name], label=f"{name}, measured", **points)
     ax.axhline(1, color=GREY, linestyle="--", linewidth=1, zorder=0)
     ax.set(xlabel="span (tokens drafted per loop)", ylabel=label, ylim=(0, None))
     ax.set_xticks(spans)
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+    legend_beside(ax, fontsize=8)
     return open_frame(ax)
 
 
@@ -74,25 +69,25 @@ def plot_acceptance_by_position(
     """How often a draft holds at each position, of those loops that reached it; α is dashed.
 
     counts: drafter's name → (reached, accepted) for each position, as
-    records.acceptance_by_position gives them. A point's area grows with the number that reached
+    metrics.acceptance_by_position gives them. A point's area grows with the number that reached
     it; positions that fewer than `least` reached are left out. The dashes of different names
     take turns, so that lines of the same α show both.
     """
     ax = axes_for(ax, (7, 3.4))
-    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
     dash, pause = 2.5, 2.5 * max(1, len(counts) - 1)
-    for i, ((name, pairs), (colour, marker)) in enumerate(zip(counts.items(), looks, strict=False)):
+    for i, (name, pairs) in enumerate(counts.items()):
+        look = series_look(i, linestyle="-")
+        dots = {name: look[name] for name in ("color", "marker")}
         shown = [(at, a / r, r) for at, (r, a) in enumerate(pairs, start=1) if r >= least]
         places, shares, numbers = zip(*shown, strict=True) if shown else ((), (), ())
-        ax.plot(places, shares, color=colour, marker=marker, markersize=4, label=name)
-        ax.scatter(places, shares, s=[12 + 2 * n for n in numbers], color=colour, marker=marker)
+        ax.plot(places, shares, label=name, **look)
+        ax.scatter(places, shares, s=[12 + 2 * n for n in numbers], **dots)
         alpha = sum(a for _, a in pairs) / max(1, sum(r for r, _ in pairs))
-        turn = (-dash * i, (dash, pause))
-        said = f"its α, {two_digits(alpha)}"
-        ax.axhline(alpha, color=colour, linestyle=turn, linewidth=1.4, zorder=0, label=said)
+        turn = {"linestyle": (-dash * i, (dash, pause)), "linewidth": 1.4, "zorder": 0}
+        ax.axhline(alpha, color=look["color"], label=f"its α, {two_digits(alpha)}", **turn)
     ax.set(xlabel="position in the branch", ylabel="accepted ÷ reached", ylim=(0, 1.1))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    legend_beside(ax)
     return open_frame(ax)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,12 @@ from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.shared.controls import knob_sliders, observe
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import RunPanel
-from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, two_digits
+from medusa_lib.teaching.shared.style import (
+    axes_for,
+    open_frame,
+    series_look,
+    two_digits,
+)
 
 
 def loops_words(loops: Sequence[LoopRecord]) -> str:
@@ -41,11 +45,10 @@ def loops_words(loops: Sequence[LoopRecord]) -> str:
 def plot_tokens_against_passes(runs: Mapping[str, Generation], ax: Axes | None = None) -> Axes:
     """Tokens written so far against forward passes spent so far, one line per run."""
     ax = axes_for(ax, (6.4, 3.4))
-    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
-    for (name, run), (colour, marker) in zip(runs.items(), looks, strict=False):
+    for i, (name, run) in enumerate(runs.items()):
         passes = np.cumsum([0] + [r.draft_passes + r.verify_passes for r in run.loops])
         tokens = np.cumsum([0] + [len(r.emitted) for r in run.loops])
-        ax.plot(passes, tokens, color=colour, marker=marker, markersize=3, label=name)
+        ax.plot(passes, tokens, label=name, **series_look(i, linestyle="-", markersize=3))
     ax.set(xlabel="model passes spent (draft + verify)", ylabel="tokens written")
     ax.legend(frameon=False)
     return open_frame(ax)

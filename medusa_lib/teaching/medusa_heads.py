@@ -5,14 +5,12 @@ The whole recipe, with books and checkpoints, is training/train_heads.py.
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as w
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 
@@ -49,9 +47,11 @@ from medusa_lib.teaching.shared.style import (
     GREEN,
     GREY,
     ORANGE,
-    SERIES_LOOKS,
     axes_for,
+    bars_beside,
+    legend_beside,
     open_frame,
+    series_look,
 )
 
 
@@ -149,15 +149,13 @@ def plot_learning(points: Sequence[Scores], title: str = "", ax: Axes | None = N
     ax = axes_for(ax, (6.4, 3.2))
     steps = [point.step for point in points]
     heads = zip(*(point.right for point in points), strict=True)
-    for head, (right, look) in enumerate(zip(heads, SERIES_LOOKS * 9, strict=False), start=1):
-        colour, marker, line = look
-        more = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
-        ax.plot(steps, right, label=f"head {head}", gid=f"head-{head}", **more)
+    for i, right in enumerate(heads):
+        ax.plot(steps, right, label=f"head {i + 1}", gid=f"head-{i + 1}", **series_look(i))
     ax.set(xlabel="steps of training", ylabel="right ÷ asked, held-out texts", title=title)
     most = max([1, *steps])
     ax.set(ylim=(-0.02, 1), xlim=(-0.02 * most, 1.02 * most))  # room for the marks at the edges
     if points:
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+        legend_beside(ax, fontsize=8)
     return open_frame(ax)
 
 
@@ -167,14 +165,8 @@ def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = No
     rows: name → a number in [0, 1] for head 1, 2, …; they need not be of the same length.
     """
     ax = axes_for(ax, (8, 3))
-    looks = itertools.cycle(((BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (GREY, "..")))
-    width, most = 0.8 / len(rows), max(map(len, rows.values()))
-    for i, ((name, values), (colour, hatch)) in enumerate(zip(rows.items(), looks, strict=False)):
-        at = np.arange(1, len(values) + 1) + (i - (len(rows) - 1) / 2) * width
-        look = {"color": colour, "hatch": hatch, "edgecolor": "black", "linewidth": 0.4}
-        ax.bar(at, values, width, label=name, **look)
-        for x, value in zip(at, values, strict=True):
-            ax.text(x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
+    bars_beside(ax, rows, ((BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (GREY, "..")), first=1)
+    most = max(map(len, rows.values()))
     ax.set_xticks(range(1, most + 1), [f"head {head}" for head in range(1, most + 1)])
     ax.set(ylabel="right ÷ asked", ylim=(0, 1.08))
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
@@ -187,14 +179,12 @@ def plot_top_guesses(top: Sequence[Sequence[float]], ax: Axes | None = None) -> 
     Lines of equal heads stand beside each other, not on each other.
     """
     ax, middle = axes_for(ax, (6.4, 3.2)), (len(top) - 1) / 2
-    for head, (shares, look) in enumerate(zip(top, SERIES_LOOKS * 9, strict=False), start=1):
-        colour, marker, line = look
-        more = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
-        at = [guesses + 0.07 * (head - 1 - middle) for guesses in range(1, len(shares) + 1)]
-        ax.plot(at, shares, label=f"head {head}", **more)
+    for i, shares in enumerate(top):
+        at = [guesses + 0.07 * (i - middle) for guesses in range(1, len(shares) + 1)]
+        ax.plot(at, shares, label=f"head {i + 1}", **series_look(i))
     ax.set_xticks(range(1, max(map(len, top)) + 1))
     ax.set(xlabel="guesses that count", ylabel="right token among them", ylim=(0, 1))
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    legend_beside(ax, fontsize=8)
     return open_frame(ax)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +23,15 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import StepPanel
-from medusa_lib.teaching.shared.style import BLUE, GREEN, ORANGE, axes_for, open_frame, visible
+from medusa_lib.teaching.shared.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    axes_for,
+    open_frame,
+    series_look,
+    visible,
+)
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,9 @@ def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = N
     """
     ax = axes_for(ax, (6.4, 3.6))
     counts = sorted({count for cost in costs.values() for count in cost})
-    looks = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "os^D", strict=True))
-    for (name, cost), (colour, marker) in zip(costs.items(), looks, strict=False):
+    for i, (name, cost) in enumerate(costs.items()):
         ratios = [seconds / cost[1] for seconds in cost.values()]
-        ax.plot(list(cost), ratios, color=colour, marker=marker, markersize=4, label=name)
+        ax.plot(list(cost), ratios, label=name, **series_look(i, linestyle="-"))
     ax.plot(counts, counts, ":", color="black", label="a pass for each position")
     ax.plot(counts, [1] * len(counts), ":", color="grey", label="more positions are free")
     ax.set_xscale("log", base=2), ax.set_yscale("log", base=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +26,9 @@ from medusa_lib.teaching.shared.style import (
     GREY,
     ORANGE,
     axes_for,
+    bars_beside,
     label_of,
+    legend_beside,
     open_frame,
 )
 from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
@@ -99,17 +100,10 @@ def plot_shares(
     shares: name → a number in [0, 1] for each word.
     """
     ax = axes_for(ax, (8, 3))
-    looks = itertools.cycle(((GREY, ""), (ORANGE, "//"), (BLUE, ""), (GREEN, "xx")))
-    width, places = 0.8 / len(shares), np.arange(len(words))
-    for i, ((name, values), (colour, hatch)) in enumerate(zip(shares.items(), looks, strict=False)):
-        at = places + (i - (len(shares) - 1) / 2) * width
-        look = {"color": colour, "hatch": hatch, "edgecolor": "black", "linewidth": 0.4}
-        ax.bar(at, values, width, label=name, **look)
-        for x, value in zip(at, values, strict=True):
-            ax.text(x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
-    ax.set_xticks(places, [label_of(word) for word in words])
+    bars_beside(ax, shares, ((GREY, ""), (ORANGE, "//"), (BLUE, ""), (GREEN, "xx")))
+    ax.set_xticks(range(len(words)), [label_of(word) for word in words])
     ax.set(ylabel="share of the draws", xlabel="word")
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(ax)
     return open_frame(ax)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,10 +33,10 @@ from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     axes_for,
     label_of,
     open_frame,
+    series_look,
 )
 
 NODE_LOOKS = {  # kind → sign, fill, border colour, border style, border width
@@ -142,12 +141,12 @@ def plot_tree_mask(
     accepted tokens have ✓ and squares in place of dots.
     """
     parents = check_parents(parents, len(texts))
-    looks, count = attends(parents), len(texts) + 1
+    may, count = attends(parents), len(texts) + 1
     ax = axes_for(ax, mask_size(len(texts)))
     kinds = ((BLUE, "o", False), (GREEN, "s", True))
     for colour, marker, accepted in kinds:
         rows = [row for row in range(count) if (row - 1 in path) == accepted]
-        spots = [(column, row) for row in rows for column in range(count) if looks[row, column]]
+        spots = [(column, row) for row in rows for column in range(count) if may[row, column]]
         if spots:
             ax.scatter(*zip(*spots, strict=True), s=26, color=colour, marker=marker, zorder=2)
     names = [f"{token} {label_of(text)}" for token, text in enumerate(texts)]
@@ -180,12 +179,8 @@ def plot_budgets(
     lines: name → nodes → value, from 0 up. best: nodes of the point of the first line to be marked.
     """
     ax = axes_for(ax, (5.4, 3.4))
-    looks = itertools.cycle(
-        zip((BLUE, ORANGE, GREEN, "black"), "os^D", ("-", "--", "-.", ":"), strict=True)
-    )
-    for (name, line), (colour, marker, dash) in zip(lines.items(), looks, strict=False):
-        nodes, values = list(line), list(line.values())
-        ax.plot(nodes, values, dash, color=colour, marker=marker, markersize=4, label=name)
+    for i, (name, line) in enumerate(lines.items()):
+        ax.plot(list(line), list(line.values()), label=name, **series_look(i))
     if best is not None:
         value = next(iter(lines.values()))[best]
         look = {"s": 170, "facecolor": "none", "edgecolor": "black", "linewidth": 1.8}

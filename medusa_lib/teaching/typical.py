@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +16,13 @@ from medusa_lib.beyond.sampling_exactly import verify_by_sampling
 from medusa_lib.beyond.typical import Typical, verify_typically
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.sampling import draw_from
-from medusa_lib.teaching.shared.style import GREY, SERIES_LOOKS, axes_for, open_frame
+from medusa_lib.teaching.shared.style import (
+    GREY,
+    axes_for,
+    legend_beside,
+    open_frame,
+    series_look,
+)
 from medusa_lib.teaching.toys.four_words import DRAFT, START, TARGET, WORDS, text_probs, word_probs
 
 
@@ -97,9 +102,8 @@ def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None
     noise: the distance that texts drawn by the target itself have by chance; hatched up to it.
     """
     ax = axes_for(ax, (7, 3.6))
-    looks = itertools.cycle(SERIES_LOOKS)
-    for (name, trade), (colour, marker, _) in zip(trades.items(), looks, strict=False):
-        point = {"color": colour, "marker": marker, "markersize": 9, "linestyle": "none"}
+    for i, (name, trade) in enumerate(trades.items()):
+        point = series_look(i, markersize=9, linestyle="none")
         ax.plot(trade.tokens_per_pass, trade.distance, label=name, **point)
     chance = {"facecolor": "none", "edgecolor": GREY, "hatch": "//", "zorder": 0}
     ax.axhspan(0, noise, label="chance alone", **chance)
@@ -107,5 +111,5 @@ def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None
     farthest = max(noise, *(trade.distance for trade in trades.values()))
     ax.set(xlabel="tokens per pass", ylabel="total variation distance\nfrom the target's texts")
     ax.set(xlim=(0.8, most + 0.3), ylim=(0, 1.15 * farthest))
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    legend_beside(ax, fontsize=8)
     return open_frame(ax)

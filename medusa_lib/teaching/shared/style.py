@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
@@ -13,16 +15,28 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#BBBBBB"
 KIND_COLOURS = {"accepted": GREEN, "corrected": ORANGE, "unused": GREY, "bonus": BLUE}
 KIND_HATCHES = {"accepted": "", "corrected": "//", "unused": "..", "bonus": "xx"}
 
+SERIES_LOOKS = (  # colour, marker, line
+    (BLUE, "o", "-"),
+    (ORANGE, "s", "--"),
+    (GREEN, "^", "-."),
+    ("black", "D", ":"),
+    ("#CC79A7", "v", "-"),
+    ("#56B4E9", "X", "--"),
+)
+
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The axes given, or those of a new figure of that size in inches."""
     return plt.figure(figsize=size, layout="constrained").gca() if ax is None else ax
 
 
 def escaped(char: str) -> str:
+    """A character as a backslash and its number."""
     return char.encode("unicode_escape").decode()
 
 
 def open_frame(ax: Axes) -> Axes:
+    """The axes without their upper and right edge."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -34,20 +48,40 @@ def visible(text: str) -> str:
 
 
 def label_of(text: str) -> str:
+    """A token's text as the font of a plot can show it."""
     font = get_font(findfont(FontProperties()))
     known = (c if font.get_char_index(ord(c)) else escaped(c) for c in visible(text))
     return "".join(known).replace("$", r"\$")  # a pair of $ would start a formula
 
 
 def two_digits(value: float) -> str:
+    """A figure with two digits, or a dash for none."""
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-SERIES_LOOKS = (
-    (BLUE, "o", "-"),
-    (ORANGE, "s", "--"),
-    (GREEN, "^", "-."),
-    ("black", "D", ":"),
-    ("#CC79A7", "v", "-"),
-    ("#56B4E9", "X", "--"),
-)
+def series_look(i: int, **more: object) -> dict[str, object]:
+    """Colour, marker and line of a plot's i-th series: none is told by colour alone."""
+    colour, marker, line = SERIES_LOOKS[i % len(SERIES_LOOKS)]
+    return {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, **more}
+
+
+def bars_beside(
+    ax: Axes, rows: Mapping[str, Sequence[float]], looks: Sequence[tuple[str, str]], first: int = 0
+) -> None:
+    """Bars side by side with their numbers, a group for each place from `first` on.
+
+    rows: name → a number for each place. looks: colour and hatch of each name, in turn.
+    """
+    width = 0.8 / len(rows)
+    for i, (name, values) in enumerate(rows.items()):
+        colour, hatch = looks[i % len(looks)]
+        at = np.arange(first, first + len(values)) + (i - (len(rows) - 1) / 2) * width
+        look = {"color": colour, "hatch": hatch, "edgecolor": "black", "linewidth": 0.4}
+        ax.bar(at, values, width, label=name, **look)
+        for x, value in zip(at, values, strict=True):
+            ax.text(x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
+
+
+def legend_beside(ax: Axes, **more: object) -> None:
+    """A legend to the right of the axes."""
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), **more)
