@@ -115,6 +115,7 @@ class ModelDrafter:
     def check_fits(self, _lm: LM) -> None:
         """Every run begins with it: the drafting model may have changed since the last."""
         refresh(self.lm)
+        self.own = None  # what it has read, it may have read as another
 
     def propose(self, state: State, span: int) -> Branch:
         """Up to `span` tokens, each from one pass of the drafting model.

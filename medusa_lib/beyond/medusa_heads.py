@@ -7,9 +7,11 @@ also sees the token drafted before. Both begin as the model's own output layer.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,8 +21,11 @@ from medusa_lib.base.checks import check_fields, check_int
 from medusa_lib.base.words import Node, Positive
 from medusa_lib.beyond.one_pass import FAMILIES, Branch, State, check_tree_fits
 from medusa_lib.beyond.trees import parents_of
-from medusa_lib.engine.twin import quick_layers, quick_linear, stamp, version_of
+from medusa_lib.engine.twin import MISSING, stamp, version_of
 from medusa_lib.steps.model import LM
+
+if TYPE_CHECKING:
+    from medusa_lib.engine.arrays import QuickHydra
 
 KINDS = ("medusa", "hydra")
 
@@ -71,9 +76,9 @@ class MedusaHeads(nn.Module):
         else:
             self.up = nn.Linear(2 * shape.width, shape.inner)
             self.down = nn.Linear(shape.inner, shape.width)
-        self.twins: dict[object, nn.Module] = {}  # see engine; not part of the heads' weights
+        self.twin: tuple[object, MedusaHeads] | None = None  # see `fast`; none of the weights
         self.listed: list[int] | None = None
-        self.quick: QuickStep | None = None  # a quick twin's way of Hydra's step
+        self.quick: QuickHydra | None = None  # a quick twin's way of Hydra's step
         # A block that adds nothing: the head is then the model's own output layer.
         for layer in self.blocks if shape.kind == "medusa" else [self.down]:
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
@@ -97,19 +102,17 @@ class MedusaHeads(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         """What a copy or a file of it holds: all but the twin, which is made anew."""
-        return {**self.__dict__, "twins": {}}
+        return {**self.__dict__, "twin": None}
 
     @property
     def fast(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for."""
-        known = (version_of(self.vocab), *stamp(self))
-        twin = self.twins.get(known)
-        if twin is None:
-            self.twins, self.listed = {}, None  # a twin must not hold its forerunners
+        known = (version_of(self.vocab), stamp(self))
+        if self.twin is None or self.twin[0] != known:
+            self.listed = None
             plain = self.training or self.out.weight.device.type != "cpu"
-            twin = self if plain else quick_heads(self)
-            self.twins = {known: twin}
-        return twin
+            self.twin = (known, self if plain else quick_heads(self))
+        return self.twin[1]
 
     @property
     def words(self) -> list[int]:
@@ -130,28 +133,19 @@ class MedusaHeads(nn.Module):
         return self.out(torch.stack(said, dim=1))  # [n, K, width] → [n, K, words]
 
 
-class QuickStep:
-    """Hydra's block for a few rows: what a token adds is looked up, not multiplied each time."""
-
-    def __init__(self, heads: MedusaHeads) -> None:
-        width, up, down = heads.shape.width, heads.up, heads.down
-        self.table = heads.embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
-        self.up = quick_linear(up.weight[:, :width])
-        self.down = quick_linear(down.weight, down.bias)
-
-    def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
-        """What the head before said from `[n, width]`, and ids → what this head says from."""
-        inner = self.up(before).add_(self.table[tokens])  # [n, inner]
-        return self.down(F.silu(inner, inplace=True)).add_(before)  # [n, width]
-
-
 @torch.no_grad()
 def quick_heads(heads: MedusaHeads) -> MedusaHeads:
-    """The same heads, faster for a few rows."""
+    """The same heads, faster for a few rows; themselves where the engine is not at hand."""
+    try:
+        from medusa_lib.engine.arrays import QuickHydra, QuickLinear  # noqa: PLC0415 - as in twin
+    except MISSING:
+        return heads
+    twin = copy.deepcopy(heads, {id(t): t for t in (*heads.parameters(), *heads.buffers())})
+    twin.out = QuickLinear(heads.out.weight)
     if heads.shape.kind == "medusa":
-        return quick_layers(heads)
-    twin = quick_layers(heads, but=("up", "down"))
-    twin.quick = QuickStep(heads)  # has quick ones of its own
+        twin.blocks = nn.ModuleList(QuickLinear(block.weight, block.bias) for block in heads.blocks)
+    else:
+        twin.quick = QuickHydra(heads.up, heads.down, heads.embedding)
     return twin
 
 

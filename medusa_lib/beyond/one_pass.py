@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
 from medusa_lib.base.words import Parents
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.engine.cache import growing_cache, is_growing
-from medusa_lib.engine.twin import quick
+from medusa_lib.engine.twin import is_touched, quick
 from medusa_lib.steps.model import LM
+
+if TYPE_CHECKING:
+    from medusa_lib.engine.arrays import ArrayCache, PlainLoops
 
 FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
 MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
@@ -29,18 +33,23 @@ class State:
     """A sequence being written: its ids, and the cache of those the model has already seen.
 
     hidden: what the latest pass had just before the output layer, `[len(branch) + 1, width]`,
-    for drafters that draft from it; None for models of other families than GPT-2's and Llama's.
+    for drafters that draft from it; None for models of other families than GPT-2's and Llama's,
+    and for one that somebody has put a hook on or a wrapper around.
+    twin: what computes its passes, see engine; None: the model itself.
     """
 
     lm: LM
     ids: list[int]
-    cache: DynamicCache
+    cache: DynamicCache | ArrayCache
     hidden: torch.Tensor | None = None
+    twin: PlainLoops | None = None
 
     @classmethod
     def start(cls, lm: LM, ids: Sequence[int]) -> State:
         """Nothing seen yet."""
-        return cls(lm, list(ids), growing_cache(lm.model.config))
+        twin = quick(lm)
+        cache = growing_cache(lm.model.config) if twin is None else twin.new_cache()
+        return cls(lm, list(ids), cache, twin=twin)
 
     @property
     def seen(self) -> int:
@@ -80,15 +89,7 @@ def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None
     """
     fed = [*state.ids[state.seen :], *branch]
     mask, positions = mask_and_positions(state, len(fed), parents)
-    logits, state.hidden = run_model(
-        quick(state.lm),
-        len(branch) + 1,
-        input_ids=torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
-        position_ids=positions[None],  # [1, len(fed)]
-        attention_mask=mask,  # [1, 1, len(fed), seen + len(fed)]
-        past_key_values=state.cache,
-        use_cache=True,
-    )
+    logits, state.hidden = run_model(state, fed, mask, positions, len(branch) + 1)
     return logits.float()  # [len(branch) + 1, V]
 
 
@@ -109,12 +110,24 @@ def mask_and_positions(
 
 
 def run_model(
-    model: PreTrainedModel, rows: int, **fed: object
+    state: State, fed: list[int], mask: torch.Tensor | None, positions: torch.Tensor, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The last `rows` rows of a pass → (logits `[rows, V]`, hidden states `[rows, width]`)."""
-    if model.config.model_type not in FAMILIES:
-        return model(**fed, logits_to_keep=rows).logits[0], None
-    hidden = model.base_model(**fed).last_hidden_state[0, -rows:]
+    if state.twin is not None:
+        return state.twin(state.cache, fed, mask, positions, rows)
+    model, inputs = (
+        state.lm.model,
+        {
+            "input_ids": torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
+            "position_ids": positions[None],  # [1, len(fed)]
+            "attention_mask": mask,  # [1, 1, len(fed), seen + len(fed)]
+            "past_key_values": state.cache,
+            "use_cache": True,
+        },
+    )
+    if model.config.model_type not in FAMILIES or is_touched(model):
+        return model(**inputs, logits_to_keep=rows).logits[0, -rows:], None
+    hidden = model.base_model(**inputs).last_hidden_state[0, -rows:]
     return model.lm_head(hidden), hidden
 
 
@@ -143,12 +156,15 @@ def causal_mask(state: State, count: int) -> torch.Tensor | None:
 
 def mask_type(state: State) -> torch.dtype:
     """The type of numbers that the model computes with."""
-    weight = state.lm.model.lm_head.weight  # asking the model as a whole takes long
+    head = getattr(state.lm.model, "lm_head", None)  # asking the model as a whole takes long
+    weight = getattr(head, "weight", None)
     return weight.dtype if isinstance(weight, torch.Tensor) else state.lm.model.dtype
 
 
 def takes_masks(state: State) -> bool:
     """True if the model is known to add a mask of numbers to its attention's scores."""
+    if state.twin is not None:
+        return True
     config = state.lm.model.config
     known = config.model_type in FAMILIES and config._attn_implementation in MASKED
     return known and is_growing(state.cache)

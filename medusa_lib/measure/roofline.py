@@ -12,15 +12,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from medusa_lib.base.checks import checked
 from medusa_lib.base.words import Positive
-from medusa_lib.engine.products import fits_half, products
+from medusa_lib.engine.narrow import fits_half
 from medusa_lib.steps.model import LM, make_lm
 
 
 def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that one pass must read: all of them, once, in as few as hold them.
 
-    Two for each number of a weight that half precision holds exactly. The engine reads it so where
-    a product for that is at hand and the fastest; elsewhere it reads four.
+    Two for each number of a weight that half precision holds exactly: so the engine stores it.
     """
     sizes = ((p.numel(), 2 if fits_half(p) else p.element_size()) for p in lm.model.parameters())
     return sum(numbers * size for numbers, size in sizes)
@@ -58,13 +57,12 @@ def measure_machine(
 
     Reading: a matrix of that many numbers, too many for the processor's own cache, is added up
     or multiplied with a vector, so that each is read once; the faster of the two counts.
-    Arithmetic: two square matrices of that width, by the fastest way that the engine knows.
+    Arithmetic: the product of two square matrices of that width.
     """
     matrix, vector = torch.rand(max(1, numbers // width), width), torch.rand(width)
     square = torch.rand(width, width)
     reading = min(_fastest(matrix.sum, repeats), _fastest(lambda: matrix @ vector, repeats))
-    ways = products(square, None).values()
-    working = min(_fastest(partial(product, square), repeats) for product in ways)
+    working = _fastest(partial(torch.matmul, square, square), repeats)
     return Machine(4 * matrix.numel() / reading, 2 * width**3 / working)
 
 

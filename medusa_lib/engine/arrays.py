@@ -1,0 +1,164 @@
+"""A model as arrays, its cache, and the call of the compiled pass.
+
+You can skip this module: nothing in a lesson depends on how it works.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import nn
+
+from medusa_lib.engine.forward import Fed, Weights, forward, hydra_step, linear
+from medusa_lib.engine.narrow import as_array, narrow_type
+
+ROOM = 256  # tokens; the first room of a cache, doubled whenever it is full
+NO_MASK = np.zeros((0, 0), np.float32)
+ONE_AT_A_TIME = threading.Lock()  # some of numba's threads serve only one caller at a time
+
+
+class Layer(NamedTuple):
+    """Keys and values of one layer: `[1, kv_heads, tokens, size]` each."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class ArrayCache:
+    """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
+
+    def __init__(self, layers: int, kv_heads: int, size: int, most: int) -> None:
+        room = min(ROOM, most)
+        self.keys = np.zeros((layers, kv_heads, room, size), np.float32)
+        self.values = np.zeros((layers, kv_heads, room, size), np.float32)
+        self.length, self.most = 0, most
+
+    def get_seq_length(self) -> int:
+        """How many tokens are held."""
+        return self.length
+
+    def make_room(self, count: int) -> None:
+        """Room for `count` more tokens. Raises ValueError beyond the model's context."""
+        end, room = self.length + count, self.keys.shape[2]
+        if end > self.most:
+            raise ValueError(f"tokens must be <= {self.most}, the model's context, got {end}")
+        if end > room:
+            more = min(max(2 * room, end), self.most) - room
+            self.keys = np.pad(self.keys, ((0, 0), (0, 0), (0, more), (0, 0)))
+            self.values = np.pad(self.values, ((0, 0), (0, 0), (0, more), (0, 0)))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; their number is given as a negative one, or 0."""
+        self.length = max(0, self.length + tokens_to_remove)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """What it holds, as transformers' caches show it; writing there writes here."""
+        held = (torch.from_numpy(a[:, None, :, : self.length]) for a in (self.keys, self.values))
+        return [Layer(*both) for both in zip(*held, strict=True)]
+
+
+class PlainLoops:
+    """A model's quick twin: the same answers to about 1e-5, from loops over arrays."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.context = len(weights.places) or weights.heads.turns.shape[1]
+        self.layers, self.size = len(weights.qkv), weights.mix.shape[2] // weights.heads.count
+        self.kv_heads = (weights.qkv.shape[1] // self.size - weights.heads.count) // 2
+
+    def new_cache(self) -> ArrayCache:
+        """An empty cache."""
+        return ArrayCache(self.layers, self.kv_heads, self.size, self.context)
+
+    def __call__(
+        self,
+        cache: ArrayCache,
+        ids: Sequence[int],
+        mask: torch.Tensor | None,
+        positions: torch.Tensor,
+        rows: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass over n ids after those cached → (logits `[rows, V]`, hidden `[rows, width]`).
+
+        mask: `[1, 1, n, seen + n]`, added to attention's scores; None: each token attends to all
+        before it. positions: `[n]`. Raises ValueError for ids that the model does not have.
+        """
+        known, threads = len(self.weights.tokens), torch.get_num_threads()
+        if not 0 <= min(ids) <= max(ids) < known:
+            raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
+        cache.make_room(len(ids))
+        added = NO_MASK if mask is None else mask[0, 0].numpy()
+        fed = Fed(np.array(ids), positions.numpy(), added, cache.length, threads)
+        with share_work(threads):
+            hidden, logits = forward(self.weights, (cache.keys, cache.values), fed, rows)
+        cache.length += len(ids)
+        return torch.from_numpy(logits), torch.from_numpy(hidden)
+
+    def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass over a text, each token of which attends to those before it."""
+        positions = torch.arange(cache.length, cache.length + len(ids))
+        return self(cache, ids, None, positions, len(ids))
+
+
+class share_work:  # noqa: N801 - a context manager; as a generator it takes five times as long
+    """Let numba use that many threads, and nobody else meanwhile."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __enter__(self) -> None:
+        if self.threads > 1:
+            ONE_AT_A_TIME.acquire()
+            numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+
+    def __exit__(self, *_: object) -> None:
+        if self.threads > 1:
+            ONE_AT_A_TIME.release()
+        if torch.get_num_threads() != self.threads:  # numba's first call changes it
+            torch.set_num_threads(self.threads)
+
+
+class QuickLinear(nn.Module):
+    """A linear layer by the engine's product. weight: `[out, in]`."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.w = as_array(weight, narrow_type([weight]))
+        self.b = np.zeros(0, np.float32) if bias is None else as_array(bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Numbers `[..., in]` → `[..., out]`; a call of its own, since torch's looks for hooks."""
+        threads = torch.get_num_threads()
+        with share_work(threads):
+            out = linear(x.reshape(-1, x.shape[-1]).numpy(), self.w, self.b, threads)
+        return torch.from_numpy(out).view(*x.shape[:-1], -1)
+
+
+class QuickHydra:
+    """Hydra's block for a few rows: what a token adds is looked up, not multiplied each time.
+
+    up `[inner, 2 width]` is cut in two: the half that a token's numbers meet becomes a table.
+    """
+
+    def __init__(self, up: nn.Linear, down: nn.Linear, embedding: torch.Tensor) -> None:
+        width = embedding.shape[1]
+        self.table = embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
+        self.up = QuickLinear(up.weight[:, :width]).w
+        down = QuickLinear(down.weight, down.bias)
+        self.down, self.bias = down.w, down.b
+
+    def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
+        """What the head before said from `[n, width]`, and ids → what this head says from."""
+        told = self.table[tokens].view(len(before), -1).numpy()  # [n, inner]
+        threads = torch.get_num_threads()
+        with share_work(threads):
+            out = hydra_step(
+                before.contiguous().numpy(), told, self.up, self.down, self.bias, threads
+            )
+        return torch.from_numpy(out)

@@ -1,0 +1,378 @@
+"""The forward pass of GPT-2's and Llama's families, written out as loops over arrays.
+
+You can skip this module: nothing in a lesson depends on how it works. It is what
+`model(input_ids)` computes, with a cache, one number after the other; numba makes machine code
+of it. Read it from the end: `forward` is the whole pass, `block` one layer, `attend` its
+attention, and `tile` is where nearly all of the time goes.
+
+All compiled functions stand in this one file: numba keeps them on disk until the file changes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic, overload
+
+Array = np.ndarray
+Four = tuple[int, int, int, int]
+# Sums in any order, and no look-out for a division by 0, so that 16 numbers go at a time.
+FAST = {"fastmath": True, "error_model": "numpy", "nogil": True}
+WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
+TILE = 4  # rows, and outputs, that are multiplied together
+WORTH_WAKING = 2**17  # multiplications; waking other threads takes as long as half of them
+ONE = np.float32(1)  # beside a float32 a plain 1 would make a float64
+ZERO = np.int64(0)  # a plain 0 is a type of its own, for which all is compiled again
+GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
+
+
+class Heads(NamedTuple):
+    """Attention's heads: how many, what their scores are multiplied by, rotary positions.
+
+    turns: `[2, context, head_dim / 2]`, cosines and sines; empty where positions are learned.
+    """
+
+    count: int
+    scale: float
+    turns: Array
+
+
+class Weights(NamedTuple):
+    """A model's weights as arrays.
+
+    Matrices are float32 or, where that holds each of their numbers exactly, 16 bits: uint16 for
+    half precision, int16 for bfloat16. Biases and places that a family lacks are empty. norms:
+    scale and shift. gated: SwiGLU and RMS norm, as in Llama; else GELU and layer norm.
+    """
+
+    tokens: Array  # [V, width]
+    places: Array  # [context, width]
+    output: Array  # [V, width]
+    qkv: Array  # [layers, (heads + 2 · kv_heads) · head_dim, width]
+    qkv_bias: Array
+    mix: Array  # [layers, width, heads · head_dim]
+    mix_bias: Array
+    up: Array  # [layers, inner, width]; gated: [layers, 2 · inner, width]
+    up_bias: Array
+    down: Array  # [layers, width, inner]
+    down_bias: Array
+    norms: Array  # [2 · layers + 1, 2, width]
+    eps: float
+    gated: bool
+    heads: Heads
+
+
+class Fed(NamedTuple):
+    """What one pass is fed: n tokens that follow `seen` cached ones.
+
+    mask: added to attention's scores; empty: each token attends to all before it. threads: how
+    many share a product.
+    """
+
+    ids: Array  # [n]
+    positions: Array  # [n]
+    mask: Array  # [n, seen + n]
+    seen: int
+    threads: int
+
+
+@intrinsic
+def from_half(_context: object, _bits: types.Type):  # noqa: ANN201 - numba's own protocol
+    """The number that 16 bits are in half precision; processors have an instruction for it."""
+
+    def generate(_context, builder, _signature, args):  # noqa: ANN001, ANN202
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+def number(stored: np.generic) -> np.float32:
+    """A stored weight as a float32; only compiled code calls it."""
+    raise NotImplementedError
+
+
+@overload(number)
+def _number(stored):  # noqa: ANN001, ANN202
+    if stored == types.uint16:
+        return lambda stored: from_half(stored)  # noqa: PLW0108 - numba needs the lambda
+    if stored == types.int16:  # bfloat16: the first 16 bits of a float32
+        return lambda stored: np.int32(np.int32(stored) << 16).view(np.float32)
+    return lambda stored: stored
+
+
+@njit(**WOVEN)
+def one_row(x: Array, w: Array, out: Array, row: int, outputs: Four) -> None:
+    """One row of x `[n, in]` times four outputs of w `[out, in]` → out `[n, out]`."""
+    o0, o1, o2, o3 = outputs
+    s0 = s1 = s2 = s3 = np.float32(0)
+    for i in range(x.shape[1]):
+        s0 += number(w[o0, i]) * x[row, i]
+        s1 += number(w[o1, i]) * x[row, i]
+        s2 += number(w[o2, i]) * x[row, i]
+        s3 += number(w[o3, i]) * x[row, i]
+    out[row, o0], out[row, o1], out[row, o2], out[row, o3] = s0, s1, s2, s3
+
+
+@njit(**WOVEN)
+def tile(x: Array, w: Array, out: Array, rows: Four, outputs: Four) -> None:
+    """Four rows of x times four outputs of w: each number read is used four times.
+
+    Sixteen sums with names of their own: those of a small array would be written to memory.
+    """
+    (r0, r1, r2, r3), (o0, o1, o2, o3) = rows, outputs
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.float32(0)
+    c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.float32(0)
+    for i in range(x.shape[1]):
+        x0, x1, x2, x3 = x[r0, i], x[r1, i], x[r2, i], x[r3, i]
+        w0, w1, w2, w3 = number(w[o0, i]), number(w[o1, i]), number(w[o2, i]), number(w[o3, i])
+        a0, a1, a2, a3 = a0 + x0 * w0, a1 + x0 * w1, a2 + x0 * w2, a3 + x0 * w3
+        b0, b1, b2, b3 = b0 + x1 * w0, b1 + x1 * w1, b2 + x1 * w2, b3 + x1 * w3
+        c0, c1, c2, c3 = c0 + x2 * w0, c1 + x2 * w1, c2 + x2 * w2, c3 + x2 * w3
+        d0, d1, d2, d3 = d0 + x3 * w0, d1 + x3 * w1, d2 + x3 * w2, d3 + x3 * w3
+    out[r0, o0], out[r0, o1], out[r0, o2], out[r0, o3] = a0, a1, a2, a3
+    out[r1, o0], out[r1, o1], out[r1, o2], out[r1, o3] = b0, b1, b2, b3
+    out[r2, o0], out[r2, o1], out[r2, o2], out[r2, o3] = c0, c1, c2, c3
+    out[r3, o0], out[r3, o1], out[r3, o2], out[r3, o3] = d0, d1, d2, d3
+
+
+@njit(**WOVEN)
+def four_from(first: int, last: int) -> Four:
+    """The places first … first + 3; past the end the last one again, which does no harm."""
+    return first, min(first + 1, last - 1), min(first + 2, last - 1), min(first + 3, last - 1)
+
+
+@njit(**FAST)
+def some_outputs(x: Array, w: Array, out: Array, first: int, last: int) -> None:
+    """x `[n, in]` times the outputs `first` to `last` of w `[out, in]` → out `[n, out]`."""
+    rows = len(x)
+    in_tiles = (rows + 1) // TILE * TILE  # a tile pays for three rows, but not for two
+    for o in range(first, last, TILE):
+        outputs = four_from(o, last)
+        for r in range(0, in_tiles, TILE):
+            tile(x, w, out, four_from(r, rows), outputs)
+        for r in range(in_tiles, rows):
+            one_row(x, w, out, r, outputs)
+
+
+@njit(parallel=True, **FAST)
+def product(x: Array, w: Array, threads: int) -> Array:
+    """x `[n, in]` times w `[out, in]` → `[n, out]`; each thread computes some of the outputs."""
+    rows, outputs = len(x), len(w)
+    out = np.empty((rows, outputs), np.float32)
+    if threads == 1 or rows * w.size < WORTH_WAKING:
+        some_outputs(x, w, out, ZERO, np.int64(outputs))
+        return out
+    tiles = (outputs + TILE - 1) // TILE
+    for part in prange(threads):
+        first, end = part * tiles // threads * TILE, (part + 1) * tiles // threads * TILE
+        some_outputs(x, w, out, np.int64(first), np.int64(min(end, outputs)))
+    return out
+
+
+@njit(error_model="numpy", nogil=True)
+def exp(x: np.float32) -> np.float32:
+    """e to the x to 3e-7 in sums and products, of which 16 go at a time (Cephes library)."""
+    x = min(max(x, np.float32(-87)), np.float32(88))  # what is masked becomes next to nothing
+    whole = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    rest = x - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4) * rest + np.float32(1.3981999507e-3)
+    p = p * rest + np.float32(8.3334519073e-3)
+    p = p * rest + np.float32(4.1665795894e-2)
+    p = p * rest + np.float32(1.6666665459e-1)
+    p = p * rest + np.float32(5.0000001201e-1)
+    power = np.int32((np.int32(whole) + 127) << 23).view(np.float32)  # 2 to the whole
+    return (p * rest * rest + rest + ONE) * power
+
+
+@njit(**WOVEN)
+def silu(x: np.float32, steepness: np.float32) -> np.float32:
+    """x times the sigmoid of x · steepness."""
+    return x / (ONE + exp(-x * steepness))
+
+
+@njit(**FAST)
+def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
+    """Layer norm of rows `[n, width]`, or RMS norm if not centred → the same shape."""
+    out, width = np.empty_like(x), np.float32(x.shape[1])
+    for r in range(len(x)):
+        mean = square = np.float32(0)
+        if centred:
+            for i in range(x.shape[1]):
+                mean += x[r, i] / width
+        for i in range(x.shape[1]):
+            square += (x[r, i] - mean) * (x[r, i] - mean)
+        by = ONE / np.sqrt(square / width + np.float32(eps))
+        for i in range(x.shape[1]):
+            out[r, i] = (x[r, i] - mean) * by * norm[0, i] + norm[1, i]
+    return out
+
+
+@njit(**FAST)
+def add(x: Array, more: Array) -> None:
+    """Add `[n, width]` to x in place."""
+    for r in range(len(x)):
+        for i in range(x.shape[1]):
+            x[r, i] += more[r, i]
+
+
+@njit(cache=True, **FAST)
+def linear(x: Array, w: Array, bias: Array, threads: int) -> Array:
+    """A linear layer: x `[n, in]`, w `[out, in]`, bias `[out]` or empty → `[n, out]`."""
+    out = product(x, w, threads)
+    for r in range(len(out)):
+        for i in range(bias.size):
+            out[r, i] += bias[i]
+    return out
+
+
+@njit(**FAST)
+def activated(up: Array, gated: bool) -> Array:
+    """GELU of `[n, inner]`; gated: SiLU of the first half of `[n, 2 inner]` times the second."""
+    rows, inner = len(up), up.shape[1] // 2 if gated else up.shape[1]
+    out = np.empty((rows, inner), np.float32)
+    for r in range(rows):
+        if gated:
+            for i in range(inner):
+                out[r, i] = silu(up[r, i], ONE) * up[r, inner + i]
+        else:
+            for i in range(inner):
+                x = up[r, i]
+                out[r, i] = silu(x, GELU * (ONE + CUBIC * x * x))
+    return out
+
+
+@njit(**WOVEN)
+def turn(x: Array, turns: Array, position: int) -> None:
+    """Rotary positions: turn each pair of numbers (i, i + half) of x `[head_dim]` in place."""
+    half = turns.shape[2]
+    for i in range(half if turns.size else 0):
+        a, b, cos, sin = x[i], x[half + i], turns[0, position, i], turns[1, position, i]
+        x[i], x[half + i] = a * cos - b * sin, b * cos + a * sin
+
+
+@njit(**FAST)
+def remember(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> None:
+    """Write the new tokens' keys and values into one layer's cache."""
+    kv_heads, size = len(keys), keys.shape[2]
+    for kv in range(kv_heads):
+        key, value = (heads.count + kv) * size, (heads.count + kv_heads + kv) * size
+        for r in range(len(qkv)):
+            for i in range(size):
+                keys[kv, fed.seen + r, i] = qkv[r, key + i]
+                values[kv, fed.seen + r, i] = qkv[r, value + i]
+            turn(keys[kv, fed.seen + r], heads.turns, fed.positions[r])
+
+
+@njit(**WOVEN)
+def softmax(scores: Array, count: int) -> None:
+    """One row's scores → weights that add up to 1, for the first `count`; 0 for the rest."""
+    top, total = scores[0], np.float32(0)
+    for t in range(count):
+        top = max(top, scores[t])
+    for t in range(count):
+        scores[t] = exp(scores[t] - top)
+    for t in range(count):
+        total += scores[t]
+    for t in range(count):
+        scores[t] /= total
+    scores[count:] = 0
+
+
+@njit(**WOVEN)
+def mix(weights: Array, values: Array, out: Array) -> None:
+    """Add the values `[room, size]`, each as often as its weight says, to out `[size]`."""
+    whole = len(weights) // TILE * TILE
+    for t in range(0, whole, TILE):
+        p0, p1, p2, p3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        v0, v1, v2, v3 = values[t], values[t + 1], values[t + 2], values[t + 3]
+        for i in range(len(out)):
+            out[i] += p0 * v0[i] + p1 * v1[i] + p2 * v2[i] + p3 * v3[i]
+    for t in range(whole, len(weights)):
+        for i in range(len(out)):
+            out[i] += weights[t] * values[t, i]
+
+
+@njit(**WOVEN)
+def one_head(q: Array, keys: Array, values: Array, fed: Fed) -> Array:
+    """One head: q `[n, size]` over keys and values `[room, size]` → `[n, size]`."""
+    (rows, size), count = q.shape, fed.seen + len(q)
+    scores = np.empty((rows, count), np.float32)
+    out = np.zeros((rows, size), np.float32)
+    some_outputs(q, keys, scores, ZERO, np.int64(count))
+    for r in range(rows):
+        for t in range(count if fed.mask.size else 0):
+            scores[r, t] += fed.mask[r, t]
+        softmax(scores[r], count if fed.mask.size else fed.seen + r + 1)
+        mix(scores[r], values, out[r])
+    return out
+
+
+@njit(**FAST)
+def attend(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> Array:
+    """Attention of the new tokens over the cache and each other: `[n, heads · size]`."""
+    rows, size, shared = len(qkv), keys.shape[2], heads.count // len(keys)
+    out = np.empty((rows, heads.count * size), np.float32)
+    for head in range(heads.count):
+        q = np.empty((rows, size), np.float32)
+        for r in range(rows):
+            for i in range(size):
+                q[r, i] = qkv[r, head * size + i] * np.float32(heads.scale)
+            turn(q[r], heads.turns, fed.positions[r])
+        mixed = one_head(q, keys[head // shared], values[head // shared], fed)
+        for r in range(rows):
+            for i in range(size):
+                out[r, head * size + i] = mixed[r, i]
+    return out
+
+
+@njit(**WOVEN)
+def block(x: Array, w: Weights, layer: int, cache: tuple[Array, Array], fed: Fed) -> None:
+    """One layer of the model: attention, then up and down again, both added to x in place."""
+    keys, values, threads = cache[0][layer], cache[1][layer], fed.threads
+    inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
+    qkv = linear(inside, w.qkv[layer], w.qkv_bias[layer], threads)
+    remember(qkv, w.heads, keys, values, fed)
+    mixed = attend(qkv, w.heads, keys, values, fed)
+    add(x, linear(mixed, w.mix[layer], w.mix_bias[layer], threads))
+    inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
+    up = linear(inside, w.up[layer], w.up_bias[layer], threads)
+    add(x, linear(activated(up, w.gated), w.down[layer], w.down_bias[layer], threads))
+
+
+@njit(cache=True, **FAST)
+def forward(w: Weights, cache: tuple[Array, Array], fed: Fed, rows: int) -> tuple[Array, Array]:
+    """A pass over `fed` → (hidden states `[rows, width]`, logits `[rows, V]`) of the last rows.
+
+    cache: keys `[layers, kv_heads, room, size]` and values of the same shape, to
+    which the new tokens' are added. Nothing is checked here: there must be room for them.
+    """
+    count, width = len(fed.ids), w.tokens.shape[1]
+    x = np.empty((count, width), np.float32)
+    for r in range(count):
+        for i in range(width):
+            x[r, i] = number(w.tokens[fed.ids[r], i])
+        if w.places.size:
+            for i in range(width):
+                x[r, i] += w.places[fed.positions[r], i]
+    for layer in range(len(w.qkv)):
+        block(x, w, layer, cache, fed)
+    hidden = normed(x[count - rows :].copy(), w.norms[-1], w.eps, not w.gated)
+    return hidden, product(hidden, w.output, fed.threads)
+
+
+@njit(cache=True, **FAST)
+def hydra_step(
+    before: Array, told: Array, up: Array, down: Array, bias: Array, threads: int
+) -> Array:
+    """One of Hydra's heads: `before` `[n, width]` and what the tokens add `[n, inner]`."""
+    inner = product(before, up, threads)
+    for r in range(len(inner)):
+        for i in range(inner.shape[1]):
+            inner[r, i] = silu(inner[r, i] + told[r, i], ONE)
+    out = linear(inner, down, bias, threads)
+    add(out, before)
+    return out
