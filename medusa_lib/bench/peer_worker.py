@@ -100,6 +100,7 @@ def llama_knobs(library: ModuleType, settings: Settings) -> object:
     knobs = library.LlamaContextParams()
     knobs.n_ctx = knobs.n_batch = settings.context
     knobs.n_threads = knobs.n_threads_batch = settings.threads
+    knobs.offload_kqv = knobs.op_offload = False  # the processor alone
     knobs.no_perf = True
     return knobs
 
