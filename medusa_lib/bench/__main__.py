@@ -17,6 +17,7 @@ from rich.console import Console
 
 from medusa_lib.base.checks import check_int
 from medusa_lib.base.config import default_model_id
+from medusa_lib.bench.peers import EXTRA
 from medusa_lib.bench.rows import BenchResult
 from medusa_lib.bench.run import PROMPTS, ROUNDS, read_prompts, run_bench
 from medusa_lib.bench.tables import check_outputs, print_tables, save_plot, write_readme
@@ -40,6 +41,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a blank line between two")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="timings of each run")
+    about = f"take turns with llama.cpp and CTranslate2; they come by {EXTRA}"
+    parser.add_argument("--peers", action="store_true", help=about)
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--plot", type=Path, help="write a picture here (png, svg, pdf)")
     parser.add_argument("--readme", type=Path, help="write the tables into this Markdown file")
@@ -54,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
             torch.set_num_threads(check_int("--threads", args.threads, 1))
         prompts = read_prompts(args.prompts)
         check_outputs(args.json, args.plot, args.readme)
-        result = run_bench(load_lm(args.model, args.device), prompts, args.new_tokens, args.rounds)
+        lm, size = load_lm(args.model, args.device), (args.new_tokens, args.rounds)
+        result = run_bench(lm, prompts, *size, peers=args.peers)
         print_tables(result, Console(width=max(WIDTH, Console().width)))
         if args.json:
             args.json.write_text(figures_json(result), encoding="utf-8")

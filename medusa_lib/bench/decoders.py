@@ -17,7 +17,8 @@ from medusa_lib.steps.loops import medusa_tiny, run_greedy
 from medusa_lib.steps.model import LM
 
 GREEDY, GENERATE = "greedy, cached", "transformers generate"
-PLAIN_SAMPLING = "plain sampling"
+PLAIN_SAMPLING, TYPICAL = "plain sampling", "Medusa tree, typical (not exact)"
+NGRAM, CHAIN, DRAFT_MODEL = "n-gram", "Medusa chain", "draft model"
 BRANCHES, TREE = "self-drafted branches, tree", "Medusa tree"
 LARGE = 16  # nodes of a tree for which the project has a goal of its own
 LARGE_TREE = f"Medusa tree, {LARGE} nodes"
@@ -70,17 +71,17 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
         GENERATE: theirs(),
         "Medusa-tiny": lambda prompt, seed: Outcome.of(medusa_tiny(lm, prompt, count)),
         "self-draft, one pass": ours("self"),
-        "n-gram": ours("ngram"),
+        NGRAM: ours("ngram"),
         "transformers prompt lookup": theirs(prompt_lookup_num_tokens=peers.LOOKUP_TOKENS),
     }
     if draft_fits(lm):
-        rows["draft model"] = ours("draft_model")
+        rows[DRAFT_MODEL] = ours("draft_model")
         rows["transformers assisted"] = theirs(assistant_model=draft_lm(lm).model)
     trees = takes_masks(State.start(lm, []))
     if trees:
         rows[BRANCHES] = ours("branches")
     if heads_fit(lm):
-        rows["Medusa chain"] = ours("heads_chain")
+        rows[CHAIN] = ours("heads_chain")
     if heads_fit(lm) and trees:
         heads, _ = shipped_heads(lm)
         rows[TREE] = ours("heads_tree")
@@ -96,10 +97,10 @@ def sampling_decoders(lm: LM, count: int) -> dict[str, Decoder]:
         knobs = {"max_new_tokens": count, "temperature": TEMPERATURE, "typical": typical}
         return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, seed=seed, **knobs))
 
-    rows = {PLAIN_SAMPLING: ours(None), "self-draft": ours("self"), "n-gram": ours("ngram")}
+    rows = {PLAIN_SAMPLING: ours(None), "self-draft": ours("self"), NGRAM: ours("ngram")}
     if draft_fits(lm):
-        rows["draft model"] = ours("draft_model")
+        rows[DRAFT_MODEL] = ours("draft_model")
     if heads_fit(lm):
         rows[TREE] = ours("heads_tree")
-        rows["Medusa tree, typical (not exact)"] = ours("heads_tree", Typical())
+        rows[TYPICAL] = ours("heads_tree", Typical())
     return rows

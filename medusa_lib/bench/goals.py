@@ -6,44 +6,66 @@ from collections.abc import Sequence
 
 from medusa_lib.bench.decoders import (
     BRANCHES,
+    CHAIN,
+    DRAFT_MODEL,
     GENERATE,
     GREEDY,
     HEADS_AND_NGRAM,
-    LARGE,
     LARGE_TREE,
+    NGRAM,
+    PLAIN_SAMPLING,
     TREE,
+    TYPICAL,
 )
-from medusa_lib.bench.rows import Goal, GreedyRow, PassCost
+from medusa_lib.bench.peers import LLAMA_HALF, PEERS
+from medusa_lib.bench.rows import BenchResult, Goal, GreedyRow, SamplingRow
 
 TREES = (BRANCHES, TREE, HEADS_AND_NGRAM, LARGE_TREE)
-LOOKUP, ASSISTED = "transformers prompt lookup", "transformers assisted"
+CHAINS = (CHAIN, NGRAM, DRAFT_MODEL)
+OTHERS = {GENERATE, "transformers prompt lookup", "transformers assisted"} | {p.name for p in PEERS}
+ROWS = 8  # positions of a pass for which the project has a goal
 
 
-def speed_over(rows: Sequence[GreedyRow], names: Sequence[str], other: str) -> float | None:
+def speed_over(
+    rows: Sequence[GreedyRow | SamplingRow], names: Sequence[str], other: str
+) -> float | None:
     """Tokens per second of the fastest of some decoders ÷ those of another; None without them."""
     speeds = {row.name: row.tokens_per_second for row in rows}
-    best = max(speeds.get(name, 0) for name in names)
+    best = max((speeds.get(name, 0) for name in names), default=0)
     return best / speeds[other] if best and speeds.get(other) else None
 
 
-def goals(plain: list[GreedyRow], looping: list[GreedyRow], cost: PassCost) -> list[Goal]:
-    """What came out of a run for each goal. plain: the rows of texts that do not loop."""
-    tau = next((row.tau for row in plain if row.name == LARGE_TREE), None)
+def differing(rows: Sequence[GreedyRow]) -> float | None:
+    """How many texts of our own decoders are not greedy's; None without a text."""
+    found = [row.prompts - row.identical for row in rows if row.name not in OTHERS]
+    return float(sum(found)) if found else None
+
+
+def goals(result: BenchResult) -> list[Goal]:
+    """What came out of a run for each goal; ratios are over texts that do not loop."""
+    plain, sampled = result.not_looping, result.sampling
+    exact = [row.name for row in sampled if row.name not in (PLAIN_SAMPLING, TYPICAL)]
     listed = [
-        ("cached greedy ÷ generate", ">= 1.5", speed_over(plain, [GREEDY], GENERATE)),
-        ("one pass of 8 positions ÷ of 1", "<= 1.1", cost.ratio.get(8)),
-        ("one pass of 16 positions ÷ of 1", "<= 1.3", cost.ratio.get(16)),
-        ("n-gram ÷ cached greedy, not looping", ">= 1.25", speed_over(plain, ["n-gram"], GREEDY)),
-        ("n-gram ÷ cached greedy, looping", ">= 1.8", speed_over(looping, ["n-gram"], GREEDY)),
-        ("n-gram ÷ transformers prompt lookup", ">= 1.8", speed_over(plain, ["n-gram"], LOOKUP)),
-        (
-            "draft model ÷ transformers assisted",
-            ">= 1.5",
-            speed_over(plain, ["draft model"], ASSISTED),
-        ),
-        ("time per token at full context ÷ at 64", "<= 1.25", cost.full_context_over_64),
-        ("best tree ÷ cached greedy, not looping", ">= 2.2", speed_over(plain, TREES, GREEDY)),
-        ("best tree ÷ generate, not looping", ">= 3.0", speed_over(plain, TREES, GENERATE)),
-        (f"τ of the tree of {LARGE} nodes, not looping", ">= 3.0", tau),
+        ("cached greedy ÷ llama.cpp float16 greedy", ">= 0.9", [GREEDY], LLAMA_HALF),
+        ("best tree or chain ÷ llama.cpp float16 greedy", ">= 1.6", TREES + CHAINS, LLAMA_HALF),
+        ("cached greedy ÷ generate", ">= 4", [GREEDY], GENERATE),
+        ("best tree ÷ generate", ">= 8", TREES, GENERATE),
+        ("best tree ÷ our cached greedy", ">= 2.0", TREES, GREEDY),
     ]
-    return [Goal(*one) for one in listed]
+    ratios = [Goal(what, bound, speed_over(plain, *pair)) for what, bound, *pair in listed]
+    arithmetic = result.passes.arithmetic.get(ROWS)
+    sampling = speed_over(sampled, exact, PLAIN_SAMPLING)
+    context = result.passes.full_context_over_64
+    texts = differing([*plain, *result.looping])
+    others = [
+        (f"pass of {ROWS} positions: share of a large product's arithmetic", ">= 0.6", arithmetic),
+        ("exact sampling at 0.8: best drafter ÷ plain sampling", ">= 1.2", sampling),
+        ("time per token at full context ÷ at 64", "<= 1.25", context),
+        (
+            "first speculate in a fresh process: seconds from import's end",
+            "<= 1",
+            result.first_speculate,
+        ),
+        ("texts at temperature 0 that are not greedy's", "<= 0", texts),
+    ]
+    return ratios + [Goal(*one) for one in others]

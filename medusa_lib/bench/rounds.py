@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +18,14 @@ from medusa_lib.bench.decoders import (
     Outcome,
 )
 from medusa_lib.bench.rows import GreedyRow, PassCost, SamplingRow
+from medusa_lib.measure.roofline import measure_machine, roofline
 from medusa_lib.measure.stopwatch import COUNTS, pass_seconds
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import softmax_temp
+
+# Seconds between two runs. Threads spin for a few milliseconds after their work, ours and those
+# of a peer in its own process, and would slow whoever comes next; then they sleep.
+SETTLE = 0.01
 
 
 @dataclass
@@ -58,6 +64,7 @@ def run_rounds(
         for i, prompt in enumerate(prompts):
             outcomes = {}
             for name, decode in decoders.items():
+                time.sleep(SETTLE)
                 outcomes[name] = decode(prompt, 1000 * (turn + 1) + i)
                 on_run()
             greedy = outcomes[reference] if reference else None
@@ -151,14 +158,22 @@ def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) ->
 
 
 def pass_cost(lm: LM) -> PassCost:
-    """Milliseconds of a pass by its number of tokens, and what a full context adds to it."""
+    """Milliseconds of a pass by its number of tokens, and what a full context adds to it.
+
+    On a processor also the share of what the machine can do that a pass reaches.
+    """
     sizes = [count for count in COUNTS if count < lm.context_length]
     early, full = max(1, min(64, lm.context_length - max(sizes))), lm.context_length - 1
     seconds = pass_seconds(lm, sizes, context=early)
     late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
+    machine = measure_machine() if lm.device.type == "cpu" else None
+    least = {count: roofline(lm, machine, count) for count in sizes} if machine else {}
     return PassCost(
         milliseconds={count: 1000 * seconds[count] for count in sizes},
         ratio={count: seconds[count] / seconds[1] for count in sizes},
         full_context=full,
         full_context_over_64=late,
+        machine=machine,
+        reading={count: reading / seconds[count] for count, (reading, _) in least.items()},
+        arithmetic={count: computing / seconds[count] for count, (_, computing) in least.items()},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from medusa_lib.measure.roofline import Machine
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,35 @@ class PassCost:
     """What one pass takes, by its number of positions.
 
     ratio: ÷ the time of one position. full_context: tokens cached in the last comparison, a pass
-    of one position there ÷ one at 64 (or as many as fit).
+    of one position there ÷ one at 64 (or as many as fit). machine: what it can do at best; None
+    but for a processor. reading, arithmetic: the share of that which a pass reaches.
     """
 
     milliseconds: dict[int, float]
     ratio: dict[int, float]
     full_context: int
     full_context_over_64: float
+    machine: Machine | None = None
+    reading: dict[int, float] = field(default_factory=dict)
+    arithmetic: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoopParts:
+    """Where the seconds of one decoder's loops go: shares of their sum, which is 1.
+
+    forward: passes of the model. drafting: all that a drafter does. choosing: the verdict on a
+    branch, near ties among it. cache: keeping what was accepted. rest: the loop itself.
+    """
+
+    name: str
+    loops: int
+    milliseconds: float
+    forward: float
+    drafting: float
+    choosing: float
+    cache: float
+    rest: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One run of the bench. looping, not_looping: the prompts whose text loops, and the others."""
+    """One run of the bench. looping, not_looping: the prompts whose text loops, and the others.
+
+    first_speculate: seconds from the end of importing to the end of the first short text, in a
+    fresh process; None: the model is in no folder. notes: which peers took part, or why not.
+    """
 
     model: str
     device: str
@@ -99,4 +127,7 @@ class BenchResult:
     looping: list[GreedyRow]
     sampling: list[SamplingRow]
     passes: PassCost
-    goals: list[Goal]
+    parts: list[LoopParts]
+    first_speculate: float | None
+    notes: list[str]
+    goals: list[Goal] = field(default_factory=list)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from medusa_lib.base.tables import md_table
 from medusa_lib.bench.rows import BenchResult, Counts, Goal, GreedyRow
+from medusa_lib.measure.roofline import Machine
 from medusa_lib.teaching.shared.style import BLUE, ORANGE, axes_for, open_frame
 
 START, END = "<!-- bench: written by the command, not by hand -->", "<!-- /bench -->"
@@ -20,6 +21,11 @@ START, END = "<!-- bench: written by the command, not by hand -->", "<!-- /bench
 def number(value: float | None, digits: int = 2) -> str:
     """A figure, or a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as percent, or a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def passes(row: Counts) -> str:
@@ -54,6 +60,18 @@ PASS_COLUMNS: Columns = {
     "positions in one pass": lambda row: str(row[0]),
     "ms": lambda row: number(row[1]),
     "÷ one position": lambda row: number(row[2]),
+    "of the machine's reading": lambda row: percent(row[3]),
+    "of its arithmetic": lambda row: percent(row[4]),
+}
+PART_COLUMNS: Columns = {
+    "decoder": lambda row: row.name,
+    "loops": lambda row: f"{row.loops:,}",
+    "ms a loop": lambda row: number(row.milliseconds),
+    "forward pass": lambda row: percent(row.forward),
+    "drafting": lambda row: percent(row.drafting),
+    "verification": lambda row: percent(row.choosing),
+    "cache": lambda row: percent(row.cache),
+    "rest": lambda row: percent(row.rest),
 }
 
 
@@ -65,15 +83,19 @@ def as_shown(row: Goal) -> tuple[str, str]:
     return row.measure, row.goal.replace(">=", "≥").replace("<=", "≤")
 
 
-def goal_columns(machine: str, others: Reached) -> Columns:
-    """The goals, what this machine reached, and what others did in earlier runs."""
+def goal_columns(machine: str, others: Reached, rows: Sequence[Goal]) -> Columns:
+    """The goals, what this machine reached, and what others did in earlier runs.
+
+    rows: the goals. A machine of which none of them is known has no column.
+    """
     columns: Columns = {
         MEASURE: lambda row: as_shown(row)[0],
         GOAL: lambda row: as_shown(row)[1],
         machine: lambda row: number(row.reached) + SIGNS[row.met],
     }
+    still = set(map(as_shown, rows))
     for name, cells in others.items():
-        if name != machine:
+        if name != machine and any(cells.get(goal, "–") != "–" for goal in still):
             columns[name] = lambda row, cells=cells: cells.get(as_shown(row), "–")
     return columns
 
@@ -102,7 +124,11 @@ def read_goals(text: str) -> Reached:
 def parts(result: BenchResult, others: Reached | None = None) -> list[tuple[str, Columns, list]]:
     """(title, columns, rows) of every table that has rows. others: goals on other machines."""
     cost, loop, other = result.passes, result.looping, result.not_looping
-    counts = [(n, ms, cost.ratio[n]) for n, ms in cost.milliseconds.items()]
+    counts = [
+        (n, ms, cost.ratio[n], cost.reading.get(n), cost.arithmetic.get(n))
+        for n, ms in cost.milliseconds.items()
+    ]
+    reached = goal_columns(result.machine, others or {}, result.goals)
     titles = [
         (f"Outputs that do not loop ({size(other)} prompts)", GREEDY_COLUMNS, other),
         (f"Outputs that loop ({size(loop)} prompts)", GREEDY_COLUMNS, loop),
@@ -112,7 +138,8 @@ def parts(result: BenchResult, others: Reached | None = None) -> list[tuple[str,
             result.sampling,
         ),
         ("One pass", PASS_COLUMNS, counts),
-        ("Goals", goal_columns(result.machine, others or {}), result.goals),
+        ("Where the time of a loop goes", PART_COLUMNS, result.parts),
+        ("Goals (ratios: outputs that do not loop)", reached, result.goals),
     ]
     return [part for part in titles if part[2]]
 
@@ -141,7 +168,17 @@ def settings(result: BenchResult) -> str:
         f"{result.prompts} prompts, {result.new_tokens} new tokens, median of "
         f"{result.rounds} rounds in which all decoders took turns. "
         "A text loops if it repeats six tokens three times."
+        f"{abilities(result.passes.machine)} {' '.join(result.notes)}"
     )
+
+
+def abilities(machine: Machine | None) -> str:
+    """What the machine can do at best, in one sentence with a space before it."""
+    if machine is None:
+        return ""
+    reading = number(machine.bytes_per_second / 1e9, 0)
+    work = number(machine.operations_per_second / 1e9, 0)
+    return f" At best the machine reads {reading} GB/s and does {work} GFLOP/s, as measured."
 
 
 def markdown(result: BenchResult, others: Reached | None = None) -> str:

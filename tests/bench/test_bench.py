@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -18,17 +19,21 @@ from medusa_lib.bench.decoders import (
     GREEDY,
     HEADS_AND_NGRAM,
     LARGE_TREE,
+    PLAIN_SAMPLING,
     TEMPERATURE,
     TREE,
+    TYPICAL,
     Outcome,
 )
 from medusa_lib.bench.goals import goals
+from medusa_lib.bench.peers import LLAMA_HALF
 from medusa_lib.bench.rounds import Tally, greedy_row, run_rounds, sampling_row, surprise
-from medusa_lib.bench.rows import Goal
+from medusa_lib.bench.rows import Goal, GreedyRow, PassCost
 from medusa_lib.bench.run import PROMPTS, machine, read_prompts, run_bench
 from medusa_lib.bench.tables import (
     END,
     START,
+    as_shown,
     markdown,
     parts,
     read_goals,
@@ -159,9 +164,7 @@ def test_tables_have_every_figure(result) -> None:
     for title, columns, rows in parts(result):
         assert f"**{title}**" in text
         assert all(cell(row) in text for row in rows for cell in columns.values())
-    assert [row.measure for row in result.goals] == [
-        row.measure for row in goals(result.not_looping, result.looping, result.passes)
-    ]
+    assert [row.measure for row in result.goals] == [row.measure for row in goals(result)]
     assert list(result.passes.ratio) == list(COUNTS)
     assert result.passes.ratio[1] == 1
 
@@ -174,6 +177,78 @@ def test_goals_compare_with_the_right_sign(result) -> None:
         else:
             over = goal.reached >= float(bound)
             assert goal.met == (over if sign == ">=" else goal.reached <= float(bound))
+
+
+def goal_of(result, measure: str) -> Goal:
+    return next(goal for goal in goals(result) if goal.measure.startswith(measure))
+
+
+def test_goals_against_peers_that_did_not_run_are_neither_met_nor_missed(result) -> None:
+    ratio = goal_of(result, "cached greedy ÷ llama.cpp")
+    assert (ratio.reached, ratio.met) == (None, None)
+    assert "| cached greedy ÷ llama.cpp float16 greedy | ≥ 0.9 | – |" in markdown(result)
+    assert "were not asked for (--peers)" in markdown(result)
+
+
+def row_of(name: str, speed: float, identical: int = 3) -> GreedyRow:
+    return GreedyRow(name, 64, 64, 0, 1.0, None, 1.0, speed, 1.0, 1.0, identical, 3)
+
+
+def test_goals_by_hand(result) -> None:
+    speeds = {GREEDY: 90.0, GENERATE: 20.0, TREE: 170.0, "Medusa chain": 180.0, LLAMA_HALF: 100.0}
+    made = dataclasses.replace(
+        result,
+        not_looping=[row_of(name, speed) for name, speed in speeds.items()],
+        looping=[row_of(GREEDY, 1.0, identical=1), row_of(LLAMA_HALF, 1.0, identical=0)],
+        first_speculate=0.5,
+    )
+    reached = [goal.reached for goal in goals(made)]
+    assert reached[:5] == pytest.approx([0.9, 1.8, 4.5, 8.5, 17 / 9])
+    assert reached[5] == result.passes.arithmetic[8]
+    assert reached[-3:] == [result.passes.full_context_over_64, 0.5, 2]
+    assert [goal.met for goal in goals(made)][:5] == [True, True, True, True, False]
+    empty = dataclasses.replace(result, not_looping=[], looping=[], sampling=[])
+    assert goal_of(empty, "texts at temperature 0").reached is None
+
+
+def test_typical_acceptance_is_no_exact_sampler(result) -> None:
+    plain = next(row for row in result.sampling if row.name == PLAIN_SAMPLING)
+    rows = [
+        dataclasses.replace(plain, name=name, tokens_per_second=speed)
+        for name, speed in ((PLAIN_SAMPLING, 2.0), ("n-gram", 3.0), (TYPICAL, 9.0))
+    ]
+    made = dataclasses.replace(result, sampling=rows)
+    assert goal_of(made, "exact sampling").reached == 1.5
+
+
+def test_a_pass_reaches_a_share_of_what_the_machine_can_do(result, tiny_gpt2) -> None:
+    cost = result.passes
+    assert list(cost.reading) == list(cost.arithmetic) == list(COUNTS)
+    assert all(share > 0 for share in (*cost.reading.values(), *cost.arithmetic.values()))
+    work = {count: share * cost.milliseconds[count] for count, share in cost.arithmetic.items()}
+    assert work[8] == pytest.approx(8 * work[1])
+    assert "GFLOP/s" in markdown(result)
+    bare = PassCost({1: 1.0}, {1: 1.0}, 40, 1.0)
+    text = markdown(dataclasses.replace(result, passes=bare))
+    assert "| 1 | 1.00 | 1.00 | – | – |" in text
+    assert "GFLOP/s" not in text
+
+
+def test_peers_take_turns_with_ours_and_their_texts_are_compared(tiny_gpt2, monkeypatch) -> None:
+    right = tuple(run_greedy(tiny_gpt2, "abc", 4).new_ids)
+    texts = {"right": right, "wrong": (*right[:-1], right[-1] + 1)}
+
+    @contextlib.contextmanager
+    def made(lm, count, wanted):
+        assert (count, wanted) == (4, True)
+        yield {name: lambda *_, ids=ids: Outcome(ids, 1.0, 4) for name, ids in texts.items()}
+
+    monkeypatch.setattr(bench, "peer_decoders", made)
+    result = run_bench(tiny_gpt2, ["abc"], 4, 1, peers=True)
+    rows = {row.name: row for row in result.not_looping + result.looping}
+    assert (rows["right"].identical, rows["wrong"].identical) == (1, 0)
+    assert rows["right"].tokens_per_second == 4
+    assert len(result.notes) == 2
 
 
 def test_the_readme_is_changed_between_its_marks_only(result, tmp_path) -> None:
@@ -215,6 +290,13 @@ def test_what_other_machines_reached_stays_in_the_readme(result, tmp_path) -> No
     assert path.read_text(encoding="utf-8").startswith(stray)
 
 
+def test_a_machine_of_which_no_goal_is_known_any_more_has_no_column(result) -> None:
+    gone = {"abacus": {("an old goal", "≥ 1"): "2.00 ✓"}}
+    assert "abacus" not in markdown(result, gone)
+    same = {"abacus": {as_shown(result.goals[3]): "2.00 ✓"}}
+    assert "abacus" in markdown(result, same)
+
+
 def test_a_table_of_goals_may_be_laid_out_by_hand() -> None:
     text = "|measure   |  goal| a | b |\n|---|---|---|---|\n  | x | ≥ 1 | 2 ✓ |  \n| y | ≥ 3 |\n"
     assert read_goals(text) == {"a": {("x", "≥ 1"): "2 ✓"}, "b": {}}
@@ -236,15 +318,17 @@ def test_the_machine_has_a_name_that_fits_a_table(monkeypatch, about, name) -> N
     assert machine(torch.device("cpu")) == f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys) -> None:
+def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("medusa_lib.bench.peers.find_spec", lambda name: None)
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Once upon a time\n")
     table, plot = tmp_path / "out.json", tmp_path / "out.png"
     words = ["--rounds", "1", "--new-tokens", "4", "--device", "cpu", "--prompts", str(prompts)]
-    main([*words, "--json", str(table), "--plot", str(plot)])
+    main([*words, "--peers", "--json", str(table), "--plot", str(plot)])
     said = capsys.readouterr().out
     assert "÷ cached" in said
     assert "Model bookworm" in said
+    assert "CTranslate2 is left out: ctranslate2 is not installed" in " ".join(said.split())
     assert json.loads(table.read_text())["new_tokens"] == 4
     assert plot.read_bytes().startswith(b"\x89PNG")
 

@@ -1,0 +1,65 @@
+"""How long a user waits for the first text of a fresh process.
+
+python -m medusa_lib.bench.first MODEL DEVICE THREADS DRAFTER
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from medusa_lib.base.config import shipped_folder
+from medusa_lib.beyond.heads_files import heads_fit
+from medusa_lib.beyond.one_pass import State, takes_masks
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.steps.model import LM, load_lm
+
+IMPORTED = time.perf_counter()
+PROMPT, TOKENS = "Once upon a time", 16
+
+
+def in_a_folder(model_id: str) -> bool:
+    """True for a model that another process finds without a network."""
+    return shipped_folder(model_id).is_dir() or Path(model_id).is_dir()
+
+
+def first_speculate(lm: LM, rounds: int) -> float | None:
+    """Median seconds from the end of importing to the end of the first text, model loaded.
+
+    A first process, whose time is not counted, leaves on disk what the others find there. None
+    for a model in no folder. Raises ChildProcessError for a process that fails.
+    """
+    if not in_a_folder(lm.model_id):
+        return None
+    tree = heads_fit(lm) and takes_masks(State.start(lm, []))
+    given = (lm.model_id, str(lm.device), str(torch.get_num_threads()))
+    times = [seconds_of(*given, "heads_tree" if tree else "ngram") for _ in range(rounds + 1)]
+    return statistics.median(times[1:])
+
+
+def seconds_of(*words: str) -> float:
+    """What one fresh process says. Raises ChildProcessError if it says no number."""
+    command = [sys.executable, "-m", "medusa_lib.bench.first", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if ran.returncode:
+        last = (ran.stderr.strip().splitlines() or [""])[-1]
+        raise ChildProcessError(f"the first text of a fresh process failed: {last}")
+    return float(ran.stdout)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load, write one text, print the seconds since everything was imported."""
+    model, device, threads, drafter = sys.argv[1:] if argv is None else argv
+    torch.set_num_threads(int(threads))
+    speculate(load_lm(model, device), PROMPT, drafter, TOKENS)
+    print(time.perf_counter() - IMPORTED)
+
+
+if __name__ == "__main__":
+    main()
