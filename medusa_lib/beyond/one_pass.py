@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from medusa_lib.base.words import Parents
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
@@ -41,20 +41,24 @@ class State:
     lm: LM
     ids: list[int]
     cache: DynamicCache | ArrayCache
-    hidden: torch.Tensor | None = None
     twin: PlainLoops | None = None
+    hidden: torch.Tensor | None = None
 
     @classmethod
     def start(cls, lm: LM, ids: Sequence[int]) -> State:
         """Nothing seen yet."""
-        twin = quick(lm)
-        cache = growing_cache(lm.model.config) if twin is None else twin.new_cache()
-        return cls(lm, list(ids), cache, twin=twin)
+        return cls(lm, list(ids), *empty_cache(lm))
 
     @property
     def seen(self) -> int:
         """How many tokens the cache holds."""
         return self.cache.get_seq_length()
+
+
+def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, PlainLoops | None]:
+    """An empty cache, and the twin that computes with it; None: the model itself does."""
+    twin = quick(lm)
+    return (growing_cache(lm.model.config) if twin is None else twin.new_cache()), twin
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,20 @@ def run_model(
     """The last `rows` rows of a pass → (logits `[rows, V]`, hidden states `[rows, width]`)."""
     if state.twin is not None:
         return state.twin(state.cache, fed, mask, positions, rows)
-    model, inputs = (
-        state.lm.model,
-        {
-            "input_ids": torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
-            "position_ids": positions[None],  # [1, len(fed)]
-            "attention_mask": mask,  # [1, 1, len(fed), seen + len(fed)]
-            "past_key_values": state.cache,
-            "use_cache": True,
-        },
-    )
+    inputs = {
+        "input_ids": torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
+        "position_ids": positions[None],  # [1, len(fed)]
+        "attention_mask": mask,  # [1, 1, len(fed), seen + len(fed)]
+        "past_key_values": state.cache,
+        "use_cache": True,
+    }
+    return ask_model(state.lm.model, rows, inputs)
+
+
+def ask_model(
+    model: PreTrainedModel, rows: int, inputs: dict[str, object]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same from the model itself, however somebody may have changed it."""
     if model.config.model_type not in FAMILIES or is_touched(model):
         return model(**inputs, logits_to_keep=rows).logits[0, -rows:], None
     hidden = model.base_model(**inputs).last_hidden_state[0, -rows:]

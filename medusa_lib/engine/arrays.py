@@ -89,16 +89,33 @@ class PlainLoops:
         mask: `[1, 1, n, seen + n]`, added to attention's scores; None: each token attends to all
         before it. positions: `[n]`. Raises ValueError for ids that the model does not have.
         """
-        known, threads = len(self.weights.tokens), torch.get_num_threads()
-        if not 0 <= min(ids) <= max(ids) < known:
-            raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
-        cache.make_room(len(ids))
-        added = NO_MASK if mask is None else mask[0, 0].numpy()
-        fed = Fed(np.array(ids), positions.numpy(), added, cache.length, threads)
+        threads = torch.get_num_threads()
+        fed = self.fed(cache, ids, mask, positions, threads)
         with share_work(threads):
             hidden, logits = forward(self.weights, (cache.keys, cache.values), fed, rows)
         cache.length += len(ids)
         return torch.from_numpy(logits), torch.from_numpy(hidden)
+
+    def fed(
+        self,
+        cache: ArrayCache,
+        ids: Sequence[int],
+        mask: torch.Tensor | None,
+        positions: torch.Tensor,
+        threads: int,
+    ) -> Fed:
+        """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
+        known, count, places = len(self.weights.tokens), len(ids), positions.numpy()
+        if not 0 <= min(ids) <= max(ids) < known:
+            raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
+        cache.make_room(count)
+        if len(places) != count or not 0 <= places.min() <= places.max() < self.context:
+            raise ValueError(f"positions must be {count} in [0, {self.context - 1}], got {places}")
+        added = NO_MASK
+        if mask is not None:
+            whole = mask.float().expand(1, 1, count, cache.length + count)
+            added = whole[0, 0].contiguous().numpy()
+        return Fed(np.array(ids), places, added, cache.length, threads)
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""

@@ -90,13 +90,13 @@ def from_half(_context: object, _bits: types.Type):  # noqa: ANN201 - numba's ow
     return types.float32(types.uint16), generate
 
 
-def number(stored: np.generic) -> np.float32:
+def widened(stored: np.generic) -> np.float32:
     """A stored weight as a float32; only compiled code calls it."""
     raise NotImplementedError
 
 
-@overload(number)
-def _number(stored):  # noqa: ANN001, ANN202
+@overload(widened)
+def _widened(stored):  # noqa: ANN001, ANN202
     if stored == types.uint16:
         return lambda stored: from_half(stored)  # noqa: PLW0108 - numba needs the lambda
     if stored == types.int16:  # bfloat16: the first 16 bits of a float32
@@ -110,10 +110,10 @@ def one_row(x: Array, w: Array, out: Array, row: int, outputs: Four) -> None:
     o0, o1, o2, o3 = outputs
     s0 = s1 = s2 = s3 = np.float32(0)
     for i in range(x.shape[1]):
-        s0 += number(w[o0, i]) * x[row, i]
-        s1 += number(w[o1, i]) * x[row, i]
-        s2 += number(w[o2, i]) * x[row, i]
-        s3 += number(w[o3, i]) * x[row, i]
+        s0 += widened(w[o0, i]) * x[row, i]
+        s1 += widened(w[o1, i]) * x[row, i]
+        s2 += widened(w[o2, i]) * x[row, i]
+        s3 += widened(w[o3, i]) * x[row, i]
     out[row, o0], out[row, o1], out[row, o2], out[row, o3] = s0, s1, s2, s3
 
 
@@ -128,7 +128,7 @@ def tile(x: Array, w: Array, out: Array, rows: Four, outputs: Four) -> None:
     c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.float32(0)
     for i in range(x.shape[1]):
         x0, x1, x2, x3 = x[r0, i], x[r1, i], x[r2, i], x[r3, i]
-        w0, w1, w2, w3 = number(w[o0, i]), number(w[o1, i]), number(w[o2, i]), number(w[o3, i])
+        w0, w1, w2, w3 = widened(w[o0, i]), widened(w[o1, i]), widened(w[o2, i]), widened(w[o3, i])
         a0, a1, a2, a3 = a0 + x0 * w0, a1 + x0 * w1, a2 + x0 * w2, a3 + x0 * w3
         b0, b1, b2, b3 = b0 + x1 * w0, b1 + x1 * w1, b2 + x1 * w2, b3 + x1 * w3
         c0, c1, c2, c3 = c0 + x2 * w0, c1 + x2 * w1, c2 + x2 * w2, c3 + x2 * w3
@@ -354,7 +354,7 @@ def forward(w: Weights, cache: tuple[Array, Array], fed: Fed, rows: int) -> tupl
     x = np.empty((count, width), np.float32)
     for r in range(count):
         for i in range(width):
-            x[r, i] = number(w.tokens[fed.ids[r], i])
+            x[r, i] = widened(w.tokens[fed.ids[r], i])
         if w.places.size:
             for i in range(width):
                 x[r, i] += w.places[fed.positions[r], i]

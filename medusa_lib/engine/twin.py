@@ -76,13 +76,13 @@ def is_usual(model: nn.Module) -> bool:
     if not (plain and single and untouched) or has_global_hooks():
         return False
     with torch.device("meta"):
-        new = parts_of(type(model)(model.config).eval())
-    parts = parts_of(model)
+        new = pieces_of(type(model)(model.config).eval())
+    parts = pieces_of(model)
     same_places = parts.keys() == new.keys()
     return same_places and all(new[name].items() <= parts[name].items() for name in new)
 
 
-def parts_of(model: nn.Module) -> dict[str, dict[str, object]]:
+def pieces_of(model: nn.Module) -> dict[str, dict[str, object]]:
     """The parts of a model by name: the class of each and the numbers that it was given."""
     return {
         name: {
@@ -119,7 +119,7 @@ def stamp(model: nn.Module) -> tuple[object, ...]:
     weights = [
         (t.data_ptr(), t.dtype, t.device, version_of(t), total(t)) for t in model.parameters()
     ]
-    return has_global_hooks(), touched, parts_of(model), weights
+    return has_global_hooks(), touched, pieces_of(model), weights
 
 
 def total(tensor: torch.Tensor) -> float:

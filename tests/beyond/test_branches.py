@@ -80,6 +80,7 @@ def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
     assert_same_as_greedy(tiny_gpt2, "abcab", 20, drafter=drafter)
 
 
+@pytest.mark.usefixtures("own_way")
 def test_branches_of_a_model_that_takes_no_trees_are_refused_before_any_pass(
     tiny_gpt2, refuses, monkeypatch
 ) -> None:

@@ -159,13 +159,19 @@ def test_ids_that_the_drafting_model_does_not_know_are_refused(tiny_gpt2, refuse
         drafter_of(tiny_gpt2).propose(state_of([2, 99]), 2)
 
 
-def test_an_interrupted_drafter_starts_anew(tiny_gpt2, monkeypatch) -> None:
+@pytest.mark.parametrize("twin", [True, False])
+def test_an_interrupted_drafter_starts_anew(tiny_gpt2, monkeypatch, request, twin) -> None:
+    if not twin:
+        request.getfixturevalue("own_way")
     drafter, fresh = drafter_of(tiny_gpt2), drafter_of(tiny_gpt2)
     drafter.propose(state_of([2, 3, 4]), 2)
 
     def interrupted(state, branch):
-        with torch.inference_mode():
-            state.cache.update(torch.zeros(1, 2, 1, 16), torch.zeros(1, 2, 1, 16), 0)
+        if twin:
+            state.cache.keys[0] += 1  # half of what a pass would do
+        else:
+            with torch.inference_mode():
+                state.cache.update(torch.zeros(1, 2, 1, 16), torch.zeros(1, 2, 1, 16), 0)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -110,9 +110,7 @@ def test_a_span_cuts_the_tree_and_without_a_pass_there_is_nothing_to_draft_from(
     assert (len(chain.tokens), chain.parents) == (3, None)
 
 
-def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(
-    lm, tiny_gpt2, refuses, monkeypatch
-) -> None:
+def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(lm, tiny_gpt2, refuses) -> None:
     foreign = random_heads(tiny_gpt2)
     for drafter in (HeadsDrafter(foreign, NODES), GrowingDrafter(foreign, Growth(depth=3))):
         with refuses("heads", lm=lm):
@@ -121,9 +119,15 @@ def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(
         new_heads(tiny_gpt2, HeadsShape("hydra", 2, 8, 8, 4), torch.arange(4))
     with refuses("vocab"):
         new_heads(tiny_gpt2, HeadsShape("hydra", 2, 32, 8, 4), torch.arange(5))
+
+
+@pytest.mark.usefixtures("own_way")
+def test_a_model_that_takes_no_tree_is_refused_before_any_pass(
+    tiny_gpt2, refuses, monkeypatch
+) -> None:
     monkeypatch.setattr("medusa_lib.beyond.one_pass.MASKED", ())
     with refuses("lm", lm=tiny_gpt2):
-        speculate(tiny_gpt2, "abc", HeadsDrafter(foreign, NODES))
+        speculate(tiny_gpt2, "abc", HeadsDrafter(random_heads(tiny_gpt2), NODES))
 
 
 def test_retrained_heads_draft_anew_and_drop_the_old_twin(tiny_gpt2) -> None:
@@ -134,7 +138,7 @@ def test_retrained_heads_draft_anew_and_drop_the_old_twin(tiny_gpt2) -> None:
         for parameter in heads.parameters():
             parameter.neg_()
     assert draft_chain(heads.fast, *told, 3) == draft_chain(heads, *told, 3) != first
-    assert not heads.fast.twins
+    assert heads.fast.twin is None, "a twin holds no twin"
 
 
 def test_heads_that_learned_between_two_runs_draft_anew(tiny_gpt2) -> None:
@@ -151,7 +155,7 @@ def test_heads_that_have_drafted_can_be_pickled(lm) -> None:
     speculate(lm, "Once upon a time", "heads_tree", 8)
     heads = shipped_heads(lm)[0]
     again = pickle.loads(pickle.dumps(heads))
-    assert heads.twins
-    assert not again.twins
+    assert heads.twin is not None
+    assert again.twin is None
     runs = [speculate(lm, "The king", GrowingDrafter(each), 12) for each in (heads, again)]
     assert [loop.branch for loop in runs[0].loops] == [loop.branch for loop in runs[1].loops]

@@ -67,6 +67,7 @@ def test_a_planted_wrong_mask_is_caught(attention, kind, monkeypatch) -> None:
     assert largest_difference(attention) > 1e-2
 
 
+@pytest.mark.usefixtures("own_way")
 def test_a_boolean_mask_is_wrong_on_eager_alone(tiny_gpt2, monkeypatch) -> None:
     monkeypatch.setattr(one_pass_module, "mask_and_offsets", planted("boolean"))
     monkeypatch.setattr(
@@ -143,6 +144,7 @@ def test_a_tree_with_greedys_text_in_it_is_followed_to_its_end(lm) -> None:
     assert twelve.new_ids == greedy
 
 
+@pytest.mark.usefixtures("own_way")
 def test_a_model_that_takes_no_mask_is_refused(tiny_gpt2, refuses, monkeypatch) -> None:
     monkeypatch.setattr(one_pass_module, "MASKED", ("some other kind",))
     with refuses("lm", lm=tiny_gpt2):

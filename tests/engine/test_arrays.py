@@ -74,6 +74,24 @@ def test_ids_that_the_model_lacks_are_refused(tiny_llama, refuses, ids) -> None:
         twin.read(twin.new_cache(), ids)
 
 
+@pytest.mark.parametrize("positions", [[0], [0, 1, 2], [0, -1], [39, 40]])
+def test_positions_that_the_model_lacks_are_refused(tiny_llama, refuses, positions) -> None:
+    twin = quick(tiny_llama)
+    with refuses("positions"):
+        twin(twin.new_cache(), [2, 3], None, torch.tensor(positions), 1)
+
+
+def test_a_mask_of_another_size_is_refused_and_one_for_all_is_spread(tiny_llama) -> None:
+    twin, positions = quick(tiny_llama), torch.arange(3)
+    with pytest.raises(RuntimeError, match="expand"):
+        twin(twin.new_cache(), [2, 3, 4], torch.zeros(1, 1, 3, 4), positions, 3)
+    one, all_of_them = (
+        twin(twin.new_cache(), [2, 3, 4], torch.zeros(1, 1, *size), positions, 3)[0]
+        for size in ((1, 1), (3, 3))
+    )
+    assert torch.equal(one, all_of_them)
+
+
 def test_cropping_never_goes_below_nothing() -> None:
     cache = ArrayCache(1, 1, 2, 8)
     cache.make_room(3)
