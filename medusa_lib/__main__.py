@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import NoReturn
 
 from medusa_lib.base.config import MODEL_VARIABLE, Cfg
 from medusa_lib.base.records import LoopRecord
 from medusa_lib.demo import PROMPT, Comparison, as_json, compare, describe_loop, report
+from medusa_lib.engine.twin import get_ready
 from medusa_lib.steps.device import check_device, set_seed
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM, ModelLoadError, load_model, load_tokenizer, make_lm
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"[STEP{step}] {READY[step]}")
         else:
             say(f"[STEP7] demo: prompt {args.prompt!r}")
+            get_ready(lm, partial(print, file=sys.stderr))
             result = run_demo(lm, args.prompt, cfg, say)
             print(json.dumps(as_json(result), indent=1) if args.json else report(result))
             code = max(code, 0 if result.identical else 1)

@@ -6,6 +6,8 @@ model is obeyed: one that is not wholly the usual one goes its own way, `model(â
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +19,8 @@ from medusa_lib.steps.model import LM
 if TYPE_CHECKING:
     from medusa_lib.engine.arrays import PlainLoops
 
+A_WHILE = 1.0  # seconds
+COMPILING = "compiling the model's loops, once on this machine: a few seconds â€¦"
 TOLERANCE = 1e-4  # largest difference from the model's logits, relative to the largest of them
 USUAL = ("torch.nn.modules.", "transformers.")  # where the forwards of usual parts are written
 PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)  # not quantised, not distributed
@@ -30,6 +34,17 @@ def quick(lm: LM) -> PlainLoops | None:
     if "twin" not in lm.kept:
         refresh(lm)
     return lm.kept["twin"][1]
+
+
+def get_ready(lm: LM, say: Callable[[str], object]) -> None:
+    """Make the twin if there never was one, and say what goes on if that takes a while."""
+    if "twin" not in lm.kept:
+        timer = threading.Timer(A_WHILE, say, [COMPILING])
+        timer.start()
+        try:
+            refresh(lm)
+        finally:
+            timer.cancel()
 
 
 def refresh(lm: LM) -> None:

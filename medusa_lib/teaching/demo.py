@@ -15,6 +15,7 @@ from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.base.words import Prompt
 from medusa_lib.beyond.heads_files import heads_fit
 from medusa_lib.demo import PROMPT, Comparison, compare, speedup_row
+from medusa_lib.engine.twin import get_ready
 from medusa_lib.steps.model import LM, load_lm
 from medusa_lib.steps.utilities import decode
 from medusa_lib.teaching.loops import plot_tokens_against_passes
@@ -123,6 +124,7 @@ class DemoPanel(RunPanel):
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
             self.worker.use(threads_beside(self.lm))
+            get_ready(self.lm, self.tell)
         if not drafter_fits(drafter, self.lm):
             drafter = "ngram"  # another model, which the draft model or the heads do not fit
         self.progress.max = 4 * cfg.MAX_NEW_TOKENS

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
+import shutil
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,12 +18,14 @@ from tiny_models import same_weights, small_gpt2, small_llama, small_tokenizer
 from torch import nn
 from transformers import GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
+import medusa_lib
 from medusa_lib import encode, last_logits, load_lm, make_lm, run_greedy, speculate
 from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.engine.arrays import PlainLoops
-from medusa_lib.engine.twin import make_twin, quick, refresh, version_of
+from medusa_lib.engine.twin import COMPILING, get_ready, make_twin, quick, refresh, version_of
 
 PROMPT = "abcj.i"
+PACKAGE = Path(medusa_lib.__file__).parent
 
 
 def same_text(lm) -> bool:
@@ -463,3 +470,48 @@ def test_a_twin_is_made_anew_after_a_fused_optimizer(lm) -> None:
     run = speculate(trained, "Once upon a time", None, 10)
     assert quick(trained) not in (twin, None)
     assert run.new_ids == run_greedy(trained, "Once upon a time", 10).new_ids
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (0.5, 1)])
+def test_what_takes_a_while_is_said_once(fresh, monkeypatch, seconds, lines) -> None:
+    said = []
+    monkeypatch.setattr("medusa_lib.engine.twin.A_WHILE", 0.2)
+    monkeypatch.setattr("medusa_lib.engine.twin.make_twin", lambda _model: time.sleep(seconds))
+    for _ in range(2):
+        get_ready(fresh, said.append)
+    time.sleep(0.3)
+    assert said == [COMPILING] * lines
+
+
+def test_importing_compiles_nothing_and_not_even_loads_numba() -> None:
+    code = "import sys, medusa_lib, medusa_lib.teaching.demo; assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_compiled_code_is_kept_where_the_package_cannot_be_written(tmp_path) -> None:
+    """Both runs in fresh processes: the second finds what the first has compiled."""
+    package = tmp_path / "medusa_lib"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import medusa_lib, medusa_lib.engine.forward as loops
+medusa_lib.speculate(medusa_lib.load_lm(device="cpu"), "Once", None, 2)
+print(medusa_lib.__file__, sum(loops.forward.stats.cache_hits.values()))
+"""
+    for folder in (package / "engine", *package.rglob("engine")):
+        folder.chmod(0o555)
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")} if os.geteuid() == 0 else {}
+    surroundings = {**os.environ, **kept, "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    hits = []
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            env=surroundings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        where, hit = ran.stdout.split()
+        assert where.startswith(str(tmp_path))
+        hits.append(int(hit))
+    assert hits == [0, 1]

@@ -15,6 +15,7 @@ import ipywidgets as w
 from matplotlib.axes import Axes
 
 from medusa_lib.base.records import Generation
+from medusa_lib.engine.twin import get_ready
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.shared.controls import (
@@ -141,6 +142,7 @@ class RunPanel(Panel):
     def run(self, stop: threading.Event) -> None:
         """One whole run at the controls' values, drawn when done."""
         self.progress.value, self.cancel.disabled = 0, False
+        get_ready(self.lm, self.tell)
         self.redraw(lambda: self.new_picture(stop))
         self.cancel.disabled = True
 
