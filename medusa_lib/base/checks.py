@@ -117,6 +117,13 @@ def check_prompt(name: str, value: object) -> str:
     return value
 
 
+def check_function(name: str, value: object) -> Callable[..., object]:
+    """`value` as a function. Raises ValueError otherwise."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {value!r}")
+    return value
+
+
 def check_callable(name: str, value: object) -> Callable[..., object] | None:
     """`value` as a function or None. Raises ValueError otherwise."""
     if value is not None and not callable(value):

@@ -6,10 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from medusa_lib.base.checks import checked
+from medusa_lib.base.checks import check_tokens, checked
 from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.base.words import (
     Count,
+    Draft,
     Generator,
     Hook,
     Ids,
@@ -26,6 +27,7 @@ from medusa_lib.steps.model import LM
 from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.utilities import (
     append_token,
+    check_fits,
     decode,
     encode,
     greedy_next,
@@ -34,17 +36,31 @@ from medusa_lib.steps.utilities import (
 )
 
 OnLoop = Callable[[LoopRecord], object]  # called after each loop; returning False ends the run
-Draft = Callable[[Ids], list[int]]  # ids so far → a branch
 Step = Callable[[Ids, int, list[LoopRecord]], Ids]  # ids, room, records → ids, one record more
 
 
-def draft_and_verify(lm: LM, ids: Ids, count: int, draft: Draft) -> Ids:
+@checked
+def draft_and_verify(lm: LM, ids: Ids, count: Positive, draft: Draft) -> Ids:
     """The bare loop: guess a branch, keep what greedy agrees with, until `count` tokens more."""
-    end = ids.shape[1] + count
+    end = length_after(lm, ids, count)
     while ids.shape[1] < end:
-        branch = draft(ids)[: end - ids.shape[1]]
+        branch = branch_of(draft, ids)[: end - ids.shape[1]]
         ids, _ = prefix_accept_once(lm, ids, branch)
     return ids
+
+
+def length_after(lm: LM, ids: Ids, count: int) -> int:
+    """How long `ids` will be with `count` tokens more.
+
+    Raises ValueError where the context has no room for them.
+    """
+    check_fits(lm, ids, count - 1)  # no pass reads the last one
+    return ids.shape[1] + count
+
+
+def branch_of(draft: Draft, ids: Ids) -> list[int]:
+    """What a caller's function guesses. Raises ValueError unless that is at least one token."""
+    return check_tokens("drafted", draft(ids))
 
 
 @checked

@@ -15,6 +15,7 @@ from medusa_lib import (
     append_token,
     encode,
     first_difference,
+    greedy_next,
     last_logits,
     make_generator,
     medusa_loop_step,
@@ -23,7 +24,7 @@ from medusa_lib import (
     propose_branch,
     run_greedy,
 )
-from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.loops import draft_and_verify, start_ids
 
 DECODERS = [run_greedy, medusa_tiny]
 both = pytest.mark.parametrize("decoder", DECODERS)
@@ -462,3 +463,42 @@ def test_a_step_without_room_is_refused_before_any_pass(tiny_gpt2, refuses):
     for grown, span in ((full, 2), (append_token(full, 2), 1)):
         with refuses("ids", lm=tiny_gpt2):
             medusa_loop_step(tiny_gpt2, grown, span, 0.9, 0.95, generator=make_generator(7))
+
+
+@pytest.mark.parametrize("drafted", [[1], [2, 3, 4], (5, 1, 1, 1, 1, 1, 1)])
+def test_the_bare_loop_writes_greedys_tokens_whatever_is_drafted(each_lm, drafted):
+    start = torch.tensor([[2, 3, 4]])
+    ids = draft_and_verify(each_lm, start, 5, lambda ids: drafted)
+    greedy = start
+    for _ in range(5):
+        greedy = append_token(greedy, greedy_next(each_lm, greedy))
+    assert ids.tolist() == greedy.tolist()
+
+
+@pytest.mark.parametrize("drafted", [[], (), "ab", [-1], [1.5], [True], [1, None], 7, None])
+def test_the_bare_loop_refuses_what_is_no_branch(tiny_gpt2, refuses, drafted):
+    with refuses("drafted", lm=tiny_gpt2):
+        draft_and_verify(tiny_gpt2, torch.tensor([[2]]), 3, lambda ids: drafted)
+
+
+BARE_CASES = {
+    "lm": bad.NO_LM,
+    "ids": bad.NO_IDS,
+    "count": bad.NO_POSITIVE,
+    "draft": [*bad.NO_FUNCTION, None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BARE_CASES.items() for v in vs])
+def test_the_bare_loop_refuses_bad_arguments_before_any_pass(tiny_gpt2, refuses, name, value):
+    good = {"lm": tiny_gpt2, "ids": torch.tensor([[2]]), "count": 2, "draft": lambda ids: [1]}
+    with refuses(name, lm=tiny_gpt2):
+        draft_and_verify(**{**good, name: value})
+
+
+def test_the_bare_loop_refuses_more_than_the_context_before_any_pass(tiny_gpt2, refuses):
+    ids, room = torch.tensor([[2, 3]]), tiny_gpt2.context_length - 2
+    full = draft_and_verify(tiny_gpt2, ids, room, lambda ids: [1] * 9)
+    assert full.shape[1] == tiny_gpt2.context_length
+    with refuses("ids", lm=tiny_gpt2):
+        draft_and_verify(tiny_gpt2, ids, room + 2, lambda ids: [1] * 9)
