@@ -87,16 +87,18 @@ def medusa_loop_step(
     loop_idx: Count = 0,
     *,
     generator: Generator,
+    ban_eos_first_n: Count = 0,
+    rep_ban_n: Count = 0,
     records: list[LoopRecord] | None = None,
-    **bans: Count,
 ) -> tuple[Ids, int]:
     """One loop: propose a branch, prefix-accept it once → (ids, accepted).
 
     What happened is appended to `records` as a LoopRecord. Nothing after an EOS in the branch
-    is verified; the returned ids may end in EOS. bans: `ban_eos_first_n` and `rep_ban_n` of
-    propose_one. Raises ValueError for a knob out of range, before any pass.
+    is verified; the returned ids may end in EOS. The bans are those of propose_one. Raises
+    ValueError for a knob out of range, before any pass.
     """
     began, knobs = time.perf_counter(), (span, temperature, top_p, accepted_total)
+    bans = {"ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
     branch = propose_branch(lm, ids, *knobs, generator=generator, **bans)
     grown, accepted = prefix_accept_once(lm, ids, up_to_end(lm, branch))
     if records is not None:
