@@ -24,7 +24,7 @@ def encode(lm: LM, text: Text) -> Ids:
 
 
 @checked
-def decode(lm: LM, ids: Ids | Sequence[int]) -> str:
+def decode(lm: LM, ids: torch.Tensor | Sequence[int]) -> str:
     """Token ids, `[1, T]`, `[T]` or a list of ints → text without special tokens.
 
     Raises ValueError for ids that are no tokens of this tokenizer.

@@ -1,16 +1,20 @@
 """The words as types: who is checked, when, and who is trusted."""
 
 import functools
+import importlib
 import inspect
+import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 import torch
 
 import medusa_lib
-from medusa_lib import LM, medusa_tiny, propose_branch, run_greedy, speculate
+from medusa_lib import LM, medusa_tiny, run_greedy, speculate
 from medusa_lib.base import words
-from medusa_lib.base.checks import Check, check_fields, check_in, checked, checks_of
+from medusa_lib.base.checks import Check, check_fields, check_in, check_int, checked, checks_of
 from medusa_lib.base.words import Count, Flag, Positive, Temperature, TopP
 from medusa_lib.beyond.speculative import stream
 
@@ -24,10 +28,9 @@ def told(
     sure: Flag = False,
     span: Positive | None = None,
     plain: int = 0,
-    **bans: Count,
 ) -> tuple:
     """Everything as it came in."""
-    return count, top_p, sure, span, plain, bans
+    return count, top_p, sure, span, plain
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,6 @@ def told(
         ("top_p", 1.5),
         ("sure", 1),
         ("span", 0),
-        ("some_ban", -1),
     ],
 )
 def test_a_bad_argument_is_refused_by_its_name_however_it_is_given(tiny_gpt2, refuses, name, value):
@@ -51,24 +53,71 @@ def test_a_bad_argument_is_refused_by_its_name_however_it_is_given(tiny_gpt2, re
 
 
 def test_good_arguments_come_in_as_they_are_to_be_used(tiny_gpt2):
-    assert told(tiny_gpt2, torch.tensor(3).numpy()[()], 1) == (3, 1.0, False, None, 0, {})
-    given = {"sure": True, "span": 2, "plain": -5, "ban": 4}
-    assert told(tiny_gpt2, 1, **given) == (1, 7, True, 2, -5, {"ban": 4})  # 7: a default
+    assert told(tiny_gpt2, torch.tensor(3).numpy()[()], 1) == (3, 1.0, False, None, 0)
+    given = {"sure": True, "span": 2, "plain": -5}
+    assert told(tiny_gpt2, 1, **given) == (1, 7, True, 2, -5)  # 7: a default
 
 
 def test_a_call_that_does_not_fit_says_so_itself(tiny_gpt2):
-    with pytest.raises(TypeError, match="count"):
+    with pytest.raises(TypeError, match=r"told\(\) missing 1 required .* 'count'"):
         told(tiny_gpt2)
-    with pytest.raises(TypeError, match="ban_eos"):
-        propose_branch(
-            tiny_gpt2, torch.ones(1, 2).long(), 1, 0.9, 1, generator=torch.Generator(), ban_eos=1
-        )
+    with pytest.raises(TypeError, match=r"told\(\) got an unexpected keyword argument 'spam'"):
+        told(tiny_gpt2, 1, spam=1)
+
+
+def with_type(kind):
+    """A function of one argument of this type, which it returns."""
+
+    def same(x):
+        return x
+
+    same.__annotations__ = {"x": kind}
+    return same
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Positive | str, list[Count], Sequence[LM], LM | list[Flag] | None, dict[str, LM], type[LM]],
+)
+def test_a_check_that_nothing_would_reach_is_an_error(kind):
+    for function in (with_type(kind), with_type(kind | None)):
+        with pytest.raises(TypeError, match="must hold no checked type"):
+            checked(function)(1)
+
+
+@pytest.mark.parametrize("kind", [Positive, LM])
+def test_a_check_of_arguments_in_number_is_an_error(kind):
+    def several(*numbers): ...
+
+    def named(**numbers): ...
+
+    for function in (several, named):
+        function.__annotations__ = {"numbers": kind}
+        with pytest.raises(TypeError, match="numbers of .* must have a type without a check"):
+            checked(function)()
+
+
+@pytest.mark.parametrize("kind", [Positive | None, None | Positive])
+def test_none_may_stand_on_either_side(kind):
+    assert checked(with_type(kind))(None) is None
+    with pytest.raises(ValueError, match="x must be an int >= 1, got 0"):
+        checked(with_type(kind))(0)
+
+
+def test_of_several_checks_the_last_is_made():
+    stricter = Annotated[Count, "a note", Check(check_int, 5)]
+    with pytest.raises(ValueError, match="x must be an int >= 5, got 4"):
+        checked(with_type(stricter))(4)
+
+
+def test_the_words_of_a_function_that_is_given_are_its_own():
+    assert checked(with_type(Callable[[Count, LM], Flag]))(7) == 7
 
 
 def test_a_checked_function_still_tells_what_it_is():
     assert told.__doc__ == "Everything as it came in."
     assert list(inspect.signature(told).parameters)[:2] == ["lm", "count"]
-    assert set(checks_of(told)) == {"lm", "count", "top_p", "sure", "span", "bans"}
+    assert set(checks_of(told)) == {"lm", "count", "top_p", "sure", "span"}
 
 
 def test_a_record_checks_its_fields_and_keeps_what_they_become():
@@ -95,6 +144,25 @@ def test_every_word_with_a_check_has_one_that_refuses():
         with pytest.raises(ValueError, match=r"^x must (be|have) "):
             check("x", object())
         assert isinstance(check, Check), name
+
+
+def everything():
+    """Every function and method of the package, and every class."""
+    for found in pkgutil.walk_packages(medusa_lib.__path__, "medusa_lib."):
+        module = importlib.import_module(found.name)
+        own = [one for one in vars(module).values() if getattr(one, "__module__", "") == found.name]
+        yield from filter(inspect.isfunction, own)
+        for kind in filter(inspect.isclass, own):
+            yield kind
+            methods = [getattr(method, "__func__", method) for method in vars(kind).values()]
+            yield from filter(inspect.isfunction, methods)
+
+
+def test_every_check_of_the_package_can_be_built():
+    found = [one for one in everything() if getattr(one, "__code__", None) == told.__code__]
+    assert len(found) > 30
+    for function in found:
+        checks_of(function)
 
 
 @pytest.fixture
