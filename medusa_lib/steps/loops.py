@@ -182,8 +182,9 @@ def run_greedy(
     return decode_loop(lm, prompt, max_new_tokens, step, on_loop)
 
 
+@checked
 def decode_loop(
-    lm: LM, prompt: str, max_new_tokens: int, step: Step, on_loop: OnLoop | None = None
+    lm: LM, prompt: Prompt, max_new_tokens: Positive, step: Step, on_loop: Hook = None
 ) -> Generation:
     """Call step(ids, room, records) → ids until EOS, the limit, a full context, or a cancel.
 

@@ -5,8 +5,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, get_args, get_type_hints
 
 import pytest
 import torch
@@ -14,9 +14,19 @@ import torch
 import medusa_lib
 from medusa_lib import LM, medusa_tiny, run_greedy, speculate
 from medusa_lib.base import words
-from medusa_lib.base.checks import Check, check_fields, check_in, check_int, checked, checks_of
+from medusa_lib.base.checks import (
+    TRUSTED,
+    Check,
+    check_fields,
+    check_in,
+    check_int,
+    checked,
+    checks_of,
+)
 from medusa_lib.base.words import Count, Flag, Positive, Temperature, TopP
 from medusa_lib.beyond.speculative import stream
+
+NOTES = "__metadata__"  # of an Annotated type
 
 
 @checked
@@ -163,6 +173,35 @@ def test_every_check_of_the_package_can_be_built():
     assert len(found) > 30
     for function in found:
         checks_of(function)
+
+
+# These run within a step or a draw, after all was checked; the last four check their ids anyway.
+INNER = {"length_after", "branch_of", "greedy_step", "draw", "draw_no_end", "best_no_end"}
+INNER |= {"draw_from", "is_accepted", "residual", "Rules"}
+INNER |= {"check_branches", "check_fits", "last_logits", "greedy_next"}
+
+
+def takes_a_word(owner):
+    """True if a parameter of a function, or field of a class, has a word with a check as type."""
+    kinds = get_type_hints(owner, include_extras=True)
+    kinds.pop("return", None)
+    parts = [part for kind in kinds.values() for part in (kind, *get_args(kind))]
+    return any(isinstance(note, Check) for part in parts for note in getattr(part, NOTES, ()))
+
+
+def is_checked(owner):
+    """True for a function that `checked` made, and for a class that checks its fields."""
+    code = getattr(getattr(owner, "__post_init__", owner), "__code__", None)
+    return code is not None and (code == told.__code__ or "check_fields" in code.co_names)
+
+
+def test_whoever_takes_a_checked_word_checks_it():
+    """The steps and the cure trust each other, so each must check what comes from outside."""
+    own = [one for one in everything() if one.__module__.startswith(TRUSTED)]
+    made = {f"{one.__qualname__}.__init__" for one in own if is_dataclass(one)}
+    own = [one for one in own if one.__qualname__ not in made]
+    unchecked = {one.__qualname__ for one in own if takes_a_word(one) and not is_checked(one)}
+    assert unchecked == INNER
 
 
 @pytest.fixture
