@@ -211,6 +211,7 @@ def finish(
     began: float,
 ) -> Generation:
     """The records of a run's loops → its Generation. ended: by EOS; began: its start's clock."""
+    seconds = time.perf_counter() - began  # before the text is made, which is no decoding
     new_ids = [token for record in records for token in record.emitted]
     full = len(prompt_ids) + len(new_ids) >= lm.context_length
     reason = "length" if len(new_ids) >= max_new_tokens else "context" if full else "cancelled"
@@ -220,7 +221,7 @@ def finish(
         text=decode(lm, prompt_ids + new_ids),
         stop_reason="eos" if ended else reason,
         loops=records,
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         model_passes=sum(r.draft_passes + r.verify_passes for r in records),
     )
 

@@ -1,5 +1,6 @@
 """STEP6: the whole loop writes greedy's tokens, counts every pass, and stops where it should."""
 
+import time
 from collections import Counter
 
 import bad_values as bad
@@ -23,6 +24,7 @@ from medusa_lib import (
     prefix_accept_once,
     propose_branch,
     run_greedy,
+    speculate,
 )
 from medusa_lib.steps.loops import draft_and_verify, start_ids
 
@@ -268,7 +270,17 @@ def test_records_add_up(each_lm):
         assert loop.verify_passes == loop.evaluated
         assert loop.branch[: len(loop.emitted)][: loop.accepted] == loop.emitted[: loop.accepted]
         assert loop.seconds > 0
-    assert run.seconds >= sum(loop.seconds for loop in run.loops)
+
+
+@pytest.mark.parametrize("decoder", [run_greedy, medusa_tiny, speculate])
+def test_seconds_are_those_of_the_loops_and_end_before_the_text_is_made(
+    tiny_gpt2, monkeypatch, decoder
+):
+    ends, began = [], time.perf_counter()
+    monkeypatch.setattr(stage, "decode", lambda *_: ends.append(time.perf_counter()) or "text")
+    run = decoder(tiny_gpt2, "a bad face", max_new_tokens=12)
+    assert sum(loop.seconds for loop in run.loops) <= run.seconds <= ends[0] - began
+    assert len(run.loops) > 1
 
 
 def test_a_step_is_a_branch_then_a_prefix_accept(tiny_gpt2):
