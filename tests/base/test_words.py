@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, get_args, get_type_hints
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import medusa_lib
-from medusa_lib import LM, medusa_tiny, run_greedy, speculate
+from medusa_lib import LM, Cfg, medusa_tiny, run_greedy, speculate
 from medusa_lib.base import words
 from medusa_lib.base.checks import (
     TRUSTED,
@@ -175,10 +176,9 @@ def test_every_check_of_the_package_can_be_built():
         checks_of(function)
 
 
-# These run within a step or a draw, after all was checked; the last four check their ids anyway.
+# These run within a step or a draw, after all was checked.
 INNER = {"length_after", "branch_of", "greedy_step", "draw", "draw_no_end", "best_no_end"}
-INNER |= {"draw_from", "is_accepted", "residual", "Rules"}
-INNER |= {"check_branches", "check_fits", "last_logits", "greedy_next"}
+INNER |= {"draw_from", "is_accepted", "residual", "Rules", "check_branches"}
 
 
 def takes_a_word(owner):
@@ -205,11 +205,22 @@ def test_whoever_takes_a_checked_word_checks_it():
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """A list that grows by one with each argument that is checked."""
-    asked, real = [], Check.__call__
-    monkeypatch.setattr(Check, "__call__", lambda *given: asked.append(1) or real(*given))
-    return asked
+def counted():
+    """A list that grows by one with each argument that is checked, by a word or by its class.
+
+    A function keeps its checks once they are made, so that none can be put in their place.
+    """
+    checks = (Check.__call__, LM.check_argument.__func__, Cfg.check_argument.__func__)
+    asked, codes = [], {check.__code__ for check in checks}
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code in codes:
+            asked.append(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    yield asked
+    sys.setprofile(before)
 
 
 RUNS = {
@@ -240,3 +251,11 @@ def test_a_caller_from_outside_is_checked_also_in_a_loop_of_its_own(lm, counted)
         medusa_lib.decode(lm, list(record.emitted))
         medusa_lib.softmax_temp(torch.ones(3), 1.0)
         assert len(counted) > before
+
+
+def test_a_class_that_checks_is_counted_too(lm, counted):
+    medusa_lib.compare(lm, "Once", Cfg(MAX_NEW_TOKENS=1))
+    assert set(counted) >= {
+        LM.check_argument.__func__.__code__,
+        Cfg.check_argument.__func__.__code__,
+    }
