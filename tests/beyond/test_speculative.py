@@ -362,7 +362,7 @@ def test_a_cancel_in_the_last_loop_is_no_cancel(lm) -> None:
 
 
 class FirstHead:
-    """One Medusa head that was never trained: the output layer again, on the hidden numbers."""
+    """One Medusa head that was never trained: the output layer again, on the hidden states."""
 
     def __init__(self):
         self.hidden = None
