@@ -19,6 +19,7 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 import torch
 
 F = TypeVar("F", bound=Callable)
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 # What comes from the steps and the cure themselves was checked where it came in.
 TRUSTED = ("medusa_lib.steps.", "medusa_lib.beyond.", "medusa_lib.engine.")
 
@@ -214,6 +215,12 @@ def check_vector(name: str, values: object) -> torch.Tensor:
     if not bool(torch.isfinite(values).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinity among {len(values)} values")
     return values
+
+
+def check_numbers(name: str, values: object) -> torch.Tensor:
+    """As check_vector, but whole numbers will do: they become floats."""
+    whole = isinstance(values, torch.Tensor) and values.dtype in WHOLE
+    return check_vector(name, values.double() if whole else values)
 
 
 def check_probs(name: str, probs: object) -> torch.Tensor:
