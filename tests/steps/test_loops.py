@@ -276,8 +276,15 @@ def test_records_add_up(each_lm):
 def test_seconds_are_those_of_the_loops_and_end_before_the_text_is_made(
     tiny_gpt2, monkeypatch, decoder
 ):
-    ends, began = [], time.perf_counter()
-    monkeypatch.setattr(stage, "decode", lambda *_: ends.append(time.perf_counter()) or "text")
+    ends = []
+
+    def slow(*_):
+        ends.append(time.perf_counter())
+        time.sleep(0.2)  # longer than all before the run's own clock starts
+        return "text"
+
+    monkeypatch.setattr(stage, "decode", slow)
+    began = time.perf_counter()
     run = decoder(tiny_gpt2, "a bad face", max_new_tokens=12)
     assert sum(loop.seconds for loop in run.loops) <= run.seconds <= ends[0] - began
     assert len(run.loops) > 1
