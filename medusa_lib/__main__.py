@@ -72,7 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m medusa_lib", description="Greedy against Medusa-tiny, step by step."
     )
     parser.add_argument("--prompt", default=PROMPT)
-    parser.add_argument("--model", dest="model_id", help=f"id or folder ({MODEL_VARIABLE})")
+    said = f"id or folder ({MODEL_VARIABLE})"
+    parser.add_argument("--model", dest="model_id", metavar="MODEL", help=said)
     parser.set_defaults(**{name.lower(): value for name, value in vars(Cfg()).items()})
     for name, (kind, said) in KNOBS.items():
         parser.add_argument(name, type=kind, help=said)
@@ -113,8 +114,8 @@ def run(args: argparse.Namespace) -> int:
             set_seed(cfg.SEED)
             say(f"[STEP0] DEVICE = {device}")
         elif step == 1:
-            model = load_model(cfg.MODEL_ID, device)
-            lm = make_lm(load_tokenizer(cfg.MODEL_ID), model, cfg.MODEL_ID)
+            tokenizer = load_tokenizer(cfg.MODEL_ID)  # first: it is small, and may be missing
+            lm = make_lm(tokenizer, load_model(cfg.MODEL_ID, device), cfg.MODEL_ID)
             say(f"[STEP1] MODEL = {cfg.MODEL_ID}, EOS_ID={lm.eos_id}")
         elif step < 7:
             say(f"[STEP{step}] {READY[step]}")

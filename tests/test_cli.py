@@ -254,6 +254,12 @@ def test_an_interrupt_while_loading_has_a_message_too(tiny, capsys, monkeypatch)
     assert capsys.readouterr().err == "\nstopped from the keyboard\n"
 
 
+def test_no_weights_are_loaded_for_a_tokenizer_that_fails(tiny, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tokenizer", interrupted_after(0))
+    monkeypatch.setattr(cli, "load_model", lambda *_: pytest.fail("weights were loaded"))
+    assert cli.main(tiny) == 130
+
+
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"])
@@ -261,6 +267,7 @@ def test_help_names_every_option(capsys):
     out = capsys.readouterr().out
     for option in ("prompt", "model", "temperature", "top-p", "span", "max-new-tokens", "seed"):
         assert f"--{option} " in out
+    assert "--model MODEL " in out
     assert "--steps" in out
     assert "--debug" in out
     assert "--json" in out

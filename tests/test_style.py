@@ -13,6 +13,7 @@ import medusa_lib
 
 FILES = sorted((ROOT / "medusa_lib").rglob("*.py"))
 MOST = 6
+PRODUCES_AN_END = {"token >= lm.eos_id"}  # any token but EOS, drawn at random
 COMMANDS = {"main", "parse"}  # each command has its own
 
 
@@ -26,6 +27,24 @@ def functions(file: Path) -> list[tuple[str, ast.FunctionDef]]:
         if isinstance(inner, list):
             found += [(owner + f.name, f) for f in inner if isinstance(f, ast.FunctionDef)]
     return found
+
+
+def decides_an_end(node: ast.AST) -> bool:
+    """True for a comparison with an `eos_id`, such as `token == lm.eos_id`."""
+    if not isinstance(node, ast.Compare):
+        return False
+    parts = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
+    return any("eos_id" in (getattr(p, "id", ""), getattr(p, "attr", "")) for p in parts)
+
+
+def test_only_is_end_decides_where_a_text_ends() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}: {ast.unparse(node)}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if decides_an_end(node) and ast.unparse(node) not in PRODUCES_AN_END
+    ]
+    assert found == ["medusa_lib/steps/model.py: token == self.eos_id"]
 
 
 def is_entry(name: str) -> bool:

@@ -6,17 +6,20 @@ makes a function's types check its arguments: see words.py.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 
 F = TypeVar("F", bound=Callable)
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 # What comes from the steps and the cure themselves was checked where it came in.
 TRUSTED = ("medusa_lib.steps.", "medusa_lib.beyond.", "medusa_lib.engine.")
 
@@ -35,21 +38,32 @@ class Check:
 def check_in(kind: object) -> Callable[[str, object], object] | None:
     """The check that a type carries, if it has one; `Kind | None` lets None through.
 
-    A class may be checked, too, by its own class method `check_argument(name, value)`.
+    A class may be checked, too, by its own class method `check_argument(name, value)`. Raises
+    TypeError for a type that holds a checked one in any other way, where no check would reach it.
     """
-    notes = getattr(kind, "__metadata__", ())
-    check = next((note for note in notes if isinstance(note, Check)), None)
-    check = check or getattr(kind, "check_argument", None)
-    if check is None and type(None) in get_args(kind):
-        inner = next((found for part in get_args(kind) if (found := check_in(part))), None)
-        return inner and (lambda name, value: None if value is None else inner(name, value))
-    return check
+    notes = [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, Check)]
+    check = notes[-1] if notes else getattr(kind, "check_argument", None)
+    if check is not None or get_origin(kind) is Callable:  # a function's own words are its own
+        return check
+    parts = get_args(kind)
+    inner = [found for part in parts if (found := check_in(part))]
+    if not inner:
+        return None
+    if get_origin(kind) not in (Union, UnionType) or len({*parts} - {NoneType}) != 1:
+        raise TypeError(f"{kind} must hold no checked type, but for `| None` beside it")
+    return lambda name, value: None if value is None else inner[0](name, value)
 
 
 def checks_of(owner: Callable) -> dict[str, Callable[[str, object], object]]:
-    """For each parameter of a function, or field of a class, whose type has a check: that check."""
+    """For each parameter of a function, or field of a class, whose type has a check: that check.
+
+    Raises TypeError for `*args` and `**kwargs` of a checked type: they are not looked into.
+    """
     kinds = get_type_hints(owner, include_extras=True)
     found = {name: check_in(kind) for name, kind in kinds.items() if name != "return"}
+    for one in inspect.signature(owner).parameters.values():
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and found.get(one.name):
+            raise TypeError(f"{one.name} of {owner.__qualname__} must have a type without a check")
     return {name: check for name, check in found.items() if check is not None}
 
 
@@ -61,19 +75,18 @@ def checked(function: F) -> F:
     """
     signature = inspect.signature(function)
     checks = functools.cache(lambda: checks_of(function))  # not yet: a class may be unfinished
-    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
 
     @functools.wraps(function)
     def guarded(*args: object, **kwargs: object) -> object:
-        if sys._getframe(1).f_globals.get("__name__", "").startswith(TRUSTED):
+        given = None
+        if not sys._getframe(1).f_globals.get("__name__", "").startswith(TRUSTED):
+            with contextlib.suppress(TypeError):
+                given = signature.bind(*args, **kwargs)
+        if given is None:  # trusted, or not to be called so: Python itself says that best
             return function(*args, **kwargs)
-        given = signature.bind(*args, **kwargs)
-        for name, value in given.arguments.items():
-            check = checks().get(name)
-            if name == rest and check is not None:
-                given.arguments[name] = {key: check(key, one) for key, one in value.items()}
-            elif check is not None:
-                given.arguments[name] = check(name, value)
+        for name, check in checks().items():
+            if name in given.arguments:
+                given.arguments[name] = check(name, given.arguments[name])
         return function(*given.args, **given.kwargs)
 
     return guarded
@@ -114,6 +127,13 @@ def check_prompt(name: str, value: object) -> str:
     """`value` as a str with a visible character. Raises ValueError otherwise."""
     if not check_text(name, value).strip():
         raise ValueError(f"{name} must be a str with a visible character, got {value!r}")
+    return value
+
+
+def check_function(name: str, value: object) -> Callable[..., object]:
+    """`value` as a function. Raises ValueError otherwise."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {value!r}")
     return value
 
 
@@ -195,6 +215,12 @@ def check_vector(name: str, values: object) -> torch.Tensor:
     if not bool(torch.isfinite(values).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinity among {len(values)} values")
     return values
+
+
+def check_numbers(name: str, values: object) -> torch.Tensor:
+    """As check_vector, but whole numbers will do: they become floats."""
+    whole = isinstance(values, torch.Tensor) and values.dtype in WHOLE
+    return check_vector(name, values.double() if whole else values)
 
 
 def check_probs(name: str, probs: object) -> torch.Tensor:

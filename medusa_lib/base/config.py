@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 
@@ -69,4 +69,5 @@ class Cfg:
     def knobs(self) -> dict[str, object]:
         """The knobs by the names that medusa_tiny gives them."""
         others = ("MODEL_ID", "DEBUG")
-        return {name.lower(): value for name, value in vars(self).items() if name not in others}
+        names = [each.name for each in fields(Cfg) if each.name not in others]
+        return {name.lower(): getattr(self, name) for name in names}

@@ -17,6 +17,7 @@ from medusa_lib.base.checks import (
     Check,
     check_bool,
     check_callable,
+    check_function,
     check_generator,
     check_ids,
     check_int,
@@ -52,6 +53,7 @@ Seed = Annotated[int | None, Check(check_seed)]  # in [0, 2**63), None: another 
 Flag = Annotated[bool, Check(check_bool)]  # True or False, nothing that is merely truthy
 Generator = Annotated[torch.Generator, Check(check_generator)]  # of draws, on the CPU
 Hook = Annotated[Callable[..., object] | None, Check(check_callable)]  # a function or None
+Draft = Annotated[Callable[[Ids], Sequence[int]], Check(check_function)]  # ids so far → a branch
 
 Parents = tuple[int, ...]  # of a tree: for each token its parent's place, -1 for the text's end
 Node = tuple[int, ...]  # ranks on the way to a node: (0, 1) is the second guess after the best

@@ -18,6 +18,7 @@ from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.utilities import check_fits
 
 
+@checked
 def accept_longest(
     lm: LM, ids: Ids, branches: Sequence[Sequence[int]]
 ) -> tuple[Ids, int, list[int]]:

@@ -10,7 +10,7 @@ import torch
 
 from medusa_lib.base.checks import check_callable, check_int, checked
 from medusa_lib.base.config import DRAFT_MODEL
-from medusa_lib.base.words import Flag, Generator, Positive, Share, Temperature, TopP
+from medusa_lib.base.words import Flag, Generator, ModelId, Positive, Share, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch, State, check_is_branch, one_pass, roll_back
 from medusa_lib.engine.twin import refresh
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
@@ -235,7 +235,8 @@ def next_span(span: int, drafted: int, accepted: int, most: int) -> int:
     return max(1, span - 1) if 2 * accepted < drafted else span
 
 
-def load_draft_lm(lm: LM, draft: str = DRAFT_MODEL) -> LM:
+@checked
+def load_draft_lm(lm: LM, draft: ModelId = DRAFT_MODEL) -> LM:
     """A draft model for `lm`, loaded from its name or folder, on the same device.
 
     Raises ModelLoadError if it cannot be loaded, ValueError if its tokens are not those of `lm`.
@@ -264,6 +265,7 @@ def draft_fits(lm: LM) -> bool:
         return False
 
 
+@checked
 def draft_model(
     lm: LM, temperature: Temperature, top_p: TopP, generator: Generator
 ) -> ModelDrafter:

@@ -100,7 +100,8 @@ def read_texts(lm: LM, ids: torch.Tensor) -> Texts:
     return Texts(ids, rows.half().cpu(), choices_of(lm, rows), 1)
 
 
-def openings(lm: LM, count: int, length: int, generator: torch.Generator) -> torch.Tensor:
+@checked
+def openings(lm: LM, count: Positive, length: Positive, generator: Generator) -> torch.Tensor:
     """Prompts `[count, length]` for a model that has no books: its own, drawn from EOS on."""
     start = torch.full((count, 1), lm.eos_id)
     return write_texts(lm, start, length, 1.0, generator).ids[:, 1:]

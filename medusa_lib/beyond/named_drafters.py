@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.branches import BranchesDrafter
 from medusa_lib.beyond.drafters import (
     Drafter,
@@ -44,17 +44,18 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
 }
 
 
+@checked
 def make_drafter(
     drafter: str | Drafter | None,
     lm: LM,
-    temperature: float = 0.0,
-    top_p: float | None = 1.0,
-    generator: torch.Generator | None = None,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    generator: Generator | None = None,
 ) -> Drafter | None:
     """The drafter of that name for `lm`; a drafter or None as it is. generator None: unseeded.
 
-    Raises ValueError for an unknown name, an object that cannot propose, or a model that the
-    drafter does not fit.
+    Raises ValueError for an unknown name, an object that cannot propose, a knob out of range, or
+    a model that the drafter does not fit.
     """
     if drafter is None:
         return None

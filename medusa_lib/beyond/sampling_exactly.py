@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.words import Generator, Probs, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
@@ -29,6 +30,7 @@ def residual(token: int, p: Probs, q: Probs | None) -> Probs:
     return rest / total if total > 0 else p  # nothing is left only where q is p, up to rounding
 
 
+@checked
 def verify_by_sampling(
     logits: torch.Tensor,
     branch: Branch,

@@ -93,6 +93,7 @@ class Rules:
         return self.knobs.temperature, self.knobs.top_p, self.generator
 
 
+@checked
 def prepare(
     lm: LM, prompt: Prompt, drafter: str | Drafter | None, knobs: Knobs
 ) -> tuple[list[int], int, Rules]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from transformers import DynamicCache
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.beyond.one_pass import Branch, State, roll_back
@@ -57,6 +58,7 @@ def follow_greedily(
     return *follow(choice_at, branch.tokens, branch.parents), passes
 
 
+@checked
 def follow_by_sampling(
     logits: torch.Tensor,
     branch: Branch,

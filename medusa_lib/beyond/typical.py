@@ -13,8 +13,8 @@ from functools import cache
 
 import torch
 
-from medusa_lib.base.checks import check_fields
-from medusa_lib.base.words import Share
+from medusa_lib.base.checks import check_fields, checked
+from medusa_lib.base.words import Generator, Share, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.beyond.trees import path_to
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
@@ -56,12 +56,13 @@ def typical_tokens(probs: torch.Tensor, rule: Typical) -> torch.Tensor:
     return typical
 
 
+@checked
 def verify_typically(
     logits: torch.Tensor,
     branch: Branch,
-    temperature: float,
-    top_p: float | None,
-    generator: torch.Generator,
+    temperature: Temperature,
+    top_p: TopP,
+    generator: Generator,
     rule: Typical,
 ) -> tuple[list[int], int]:
     """Logits of a pass over a branch or tree → (accepted path, next token).

@@ -86,6 +86,11 @@ def no_list(answer: object, of: str, length: int | None = None) -> str | None:
     return None if fits else f"return a list of {of}, yours was {answer!r}"
 
 
+def is_ids(wanted: object) -> bool:
+    """True for a list of whole numbers: for these a tuple will do, for all else it is refused."""
+    return isinstance(wanted, list) and all(type(each) is int for each in wanted)
+
+
 def grade(
     attempt: Callable,
     cases: Iterable[tuple],
@@ -105,7 +110,7 @@ def grade(
         for inputs in cases:
             wanted, mistakes = answers(*inputs)
             answer = run_attempt(f, *copy.deepcopy(inputs))
-            if isinstance(answer, tuple) and isinstance(wanted, list):
+            if isinstance(answer, tuple) and is_ids(wanted):
                 answer = list(answer)
             answer = answer if isinstance(wanted, str) else as_list(answer)
             if refused := other_kind(answer, wanted) or refuse(answer, *inputs):

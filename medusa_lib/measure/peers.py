@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.steps.model import LM
-from medusa_lib.steps.utilities import encode
+from medusa_lib.steps.utilities import encode, without_end
 
 LOOKUP_TOKENS = 7  # drafted per loop by prompt lookup; our n-gram drafter's span
 
@@ -62,7 +62,7 @@ def generate(lm: LM, prompt: str, count: int, **options: object) -> dict:
         seconds = time.perf_counter() - began
     new = out[0, ids.shape[1] :].tolist()
     return {
-        "ids": tuple(token for token in new if token != lm.eos_id),
+        "ids": without_end(lm, new),
         "seconds": seconds,
         "verify_passes": len(passes),
         "draft_passes": len(drafts),

@@ -40,15 +40,17 @@ def propose_branch(
     accepted_so_far: Count = 0,
     *,
     generator: Generator,
-    **bans: Count,
+    ban_eos_first_n: Count = 0,
+    rep_ban_n: Count = 0,
 ) -> list[int]:
     """Draft `span` tokens, each conditioned on the ones before: `span` forward passes.
 
-    bans: `ban_eos_first_n` and `rep_ban_n` of propose_one. Raises ValueError for a knob out of
-    range, or a span that the context has no room for, before any pass.
+    The bans are those of propose_one. Raises ValueError for a knob out of range, or a span that
+    the context has no room for, before any pass.
     """
     check_fits(lm, ids, span - 1)  # the last draft needs no pass after it
     branch, knobs = [], (temperature, top_p, accepted_so_far)
+    bans = {"ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
     for _ in range(span):
         token = propose_one(lm, ids, *knobs, generator=generator, **bans)
         branch.append(token)

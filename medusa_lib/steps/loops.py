@@ -6,10 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from medusa_lib.base.checks import checked
+from medusa_lib.base.checks import check_tokens, checked
 from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.base.words import (
     Count,
+    Draft,
     Generator,
     Hook,
     Ids,
@@ -26,6 +27,7 @@ from medusa_lib.steps.model import LM
 from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.utilities import (
     append_token,
+    check_fits,
     decode,
     encode,
     greedy_next,
@@ -34,17 +36,31 @@ from medusa_lib.steps.utilities import (
 )
 
 OnLoop = Callable[[LoopRecord], object]  # called after each loop; returning False ends the run
-Draft = Callable[[Ids], list[int]]  # ids so far → a branch
 Step = Callable[[Ids, int, list[LoopRecord]], Ids]  # ids, room, records → ids, one record more
 
 
-def draft_and_verify(lm: LM, ids: Ids, count: int, draft: Draft) -> Ids:
+@checked
+def draft_and_verify(lm: LM, ids: Ids, count: Positive, draft: Draft) -> Ids:
     """The bare loop: guess a branch, keep what greedy agrees with, until `count` tokens more."""
-    end = ids.shape[1] + count
+    end = length_after(lm, ids, count)
     while ids.shape[1] < end:
-        branch = draft(ids)[: end - ids.shape[1]]
+        branch = branch_of(draft, ids)[: end - ids.shape[1]]
         ids, _ = prefix_accept_once(lm, ids, branch)
     return ids
+
+
+def length_after(lm: LM, ids: Ids, count: int) -> int:
+    """How long `ids` will be with `count` tokens more.
+
+    Raises ValueError where the context has no room for them.
+    """
+    check_fits(lm, ids, count - 1)  # no pass reads the last one
+    return ids.shape[1] + count
+
+
+def branch_of(draft: Draft, ids: Ids) -> list[int]:
+    """What a caller's function guesses. Raises ValueError unless that is at least one token."""
+    return check_tokens("drafted", draft(ids))
 
 
 @checked
@@ -71,16 +87,18 @@ def medusa_loop_step(
     loop_idx: Count = 0,
     *,
     generator: Generator,
+    ban_eos_first_n: Count = 0,
+    rep_ban_n: Count = 0,
     records: list[LoopRecord] | None = None,
-    **bans: Count,
 ) -> tuple[Ids, int]:
     """One loop: propose a branch, prefix-accept it once → (ids, accepted).
 
     What happened is appended to `records` as a LoopRecord. Nothing after an EOS in the branch
-    is verified; the returned ids may end in EOS. bans: `ban_eos_first_n` and `rep_ban_n` of
-    propose_one. Raises ValueError for a knob out of range, before any pass.
+    is verified; the returned ids may end in EOS. The bans are those of propose_one. Raises
+    ValueError for a knob out of range, before any pass.
     """
     began, knobs = time.perf_counter(), (span, temperature, top_p, accepted_total)
+    bans = {"ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
     branch = propose_branch(lm, ids, *knobs, generator=generator, **bans)
     grown, accepted = prefix_accept_once(lm, ids, up_to_end(lm, branch))
     if records is not None:
@@ -164,8 +182,9 @@ def run_greedy(
     return decode_loop(lm, prompt, max_new_tokens, step, on_loop)
 
 
+@checked
 def decode_loop(
-    lm: LM, prompt: str, max_new_tokens: int, step: Step, on_loop: OnLoop | None = None
+    lm: LM, prompt: Prompt, max_new_tokens: Positive, step: Step, on_loop: Hook = None
 ) -> Generation:
     """Call step(ids, room, records) → ids until EOS, the limit, a full context, or a cancel.
 
@@ -192,6 +211,7 @@ def finish(
     began: float,
 ) -> Generation:
     """The records of a run's loops → its Generation. ended: by EOS; began: its start's clock."""
+    seconds = time.perf_counter() - began  # before the text is made, which is no decoding
     new_ids = [token for record in records for token in record.emitted]
     full = len(prompt_ids) + len(new_ids) >= lm.context_length
     reason = "length" if len(new_ids) >= max_new_tokens else "context" if full else "cancelled"
@@ -201,7 +221,7 @@ def finish(
         text=decode(lm, prompt_ids + new_ids),
         stop_reason="eos" if ended else reason,
         loops=records,
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         model_passes=sum(r.draft_passes + r.verify_passes for r in records),
     )
 

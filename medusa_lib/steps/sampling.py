@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medusa_lib.base.checks import check_vector, checked
+from medusa_lib.base.checks import check_numbers, checked
 from medusa_lib.base.words import (
     AnyTopP,
     Count,
@@ -130,12 +130,13 @@ def best_no_end(lm: LM, logits: Logits, recent: list[int]) -> int:
 
 
 @checked
-def nucleus_probs(logits: Logits, temperature: Temperature, top_p: AnyTopP) -> Probs:
+def nucleus_probs(logits: torch.Tensor, temperature: Temperature, top_p: AnyTopP) -> Probs:
     """Logits `[V]` → the distribution a draw really comes from: softmax, nucleus, renormalised.
 
-    Float64, on the CPU. Raises ValueError for a temperature or top_p out of range.
+    Float64, on the CPU. Raises ValueError for logits that are not finite, or a temperature or
+    top_p out of range.
     """
-    check_vector("logits", logits)  # a model may have said NaN
+    logits = check_numbers("logits", logits)  # a model may have said NaN
     probs = softmax_temp(logits.cpu().double(), temperature)  # [V]
     if top_p is None or top_p >= 1:  # all are kept
         return probs

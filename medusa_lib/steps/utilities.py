@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from medusa_lib.base.checks import check_ids, check_int, checked
-from medusa_lib.base.words import Ids, Logits, Text, Token
+from medusa_lib.base.checks import check_int, checked
+from medusa_lib.base.words import Count, Ids, Logits, Text, Token
 from medusa_lib.steps.model import LM
 
 
@@ -24,7 +24,7 @@ def encode(lm: LM, text: Text) -> Ids:
 
 
 @checked
-def decode(lm: LM, ids: Ids | Sequence[int]) -> str:
+def decode(lm: LM, ids: torch.Tensor | Sequence[int]) -> str:
     """Token ids, `[1, T]`, `[T]` or a list of ints → text without special tokens.
 
     Raises ValueError for ids that are no tokens of this tokenizer.
@@ -51,12 +51,13 @@ def append_token(ids: Ids, token_id: Token) -> Ids:
     return torch.cat([ids, ids.new_tensor([[token_id]])], dim=1)  # [1, T + 1]
 
 
-def check_fits(lm: LM, ids: Ids, more: int = 0) -> None:
+@checked
+def check_fits(lm: LM, ids: Ids, more: Count = 0) -> None:
     """Raises ValueError if the model could not read `ids` `[1, T]` grown by `more` tokens.
 
     That is: if T + more exceeds the context, or an id is outside the vocabulary.
     """
-    length, limit = check_ids("ids", ids).shape[1], LM.check_argument("lm", lm).context_length
+    length, limit = ids.shape[1], lm.context_length
     if length + more > limit:
         grown = f"{length} and {more} more" if more else f"{length}"
         raise ValueError(f"ids must have at most {limit} tokens, got {grown}")
@@ -65,6 +66,7 @@ def check_fits(lm: LM, ids: Ids, more: int = 0) -> None:
         raise ValueError(f"ids must be in [0, {lm.vocab_size}), got {low if low < 0 else high}")
 
 
+@checked
 @torch.inference_mode()
 def last_logits(lm: LM, ids: Ids) -> Logits:
     """One forward pass → logits `[V]` of the token after `ids`, float32.
@@ -79,6 +81,7 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     return logits.float()
 
 
+@checked
 def greedy_next(lm: LM, ids: Ids) -> int:
     """One forward pass → the id of the most probable next token."""
     return int(last_logits(lm, ids).argmax())

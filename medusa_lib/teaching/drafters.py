@@ -131,10 +131,13 @@ class DraftersPanel(RunPanel):
             if time.monotonic() - drawn >= REDRAW_SECONDS:
                 self.view.value = self.picture(loops)
                 drawn = time.monotonic()
-        if stop.is_set() and self.worker.overtaken(stop):
+        stopped = stop.is_set()  # asked now: drawing takes a while, and may be too late to cancel
+        if stopped and self.worker.overtaken(stop):
             raise StoppedError("")
         self.loops, self.view.value = loops, self.picture(loops)  # also of a cancelled run
-        self.check(stop, f"cancelled after {sum(len(record.emitted) for record in loops)} tokens")
+        if stopped:
+            written = sum(len(record.emitted) for record in loops)
+            self.check(stop, f"cancelled after {written} tokens")
         return self.view.value
 
     def picture(self, loops: list[LoopRecord]) -> str:

@@ -190,7 +190,7 @@ def plot_top_guesses(top: Sequence[Sequence[float]], ax: Axes | None = None) -> 
 
 KIND_NAMES = (
     ("hydra: sees the token before its guess", "hydra"),
-    ("medusa: sees the hidden numbers only", "medusa"),
+    ("medusa: sees the hidden states only", "medusa"),
 )
 PICTURES = 12  # drawn while a run goes on
 BATCH = 256  # examples a step

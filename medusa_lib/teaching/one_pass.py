@@ -89,7 +89,7 @@ def pass_view(lm: LM, run: Generation, index: int) -> PassView:
     texts, said = token_texts(lm, ids), record.branch[: record.accepted]
     if record.correction is not None:
         said += (record.correction,)
-    elif lm.eos_id not in said:  # after the last accepted draft: the bonus, or the end
+    elif not any(map(lm.is_end, said)):  # after the last accepted draft: the bonus, or the end
         said += record.emitted[record.accepted :] or (lm.eos_id,)
     return PassView(
         index=index,

@@ -119,7 +119,7 @@ def sampled_text(lm: LM, prompt: str) -> str:
     end = min(ids.shape[1] + NEW_TOKENS, lm.context_length)
     while ids.shape[1] < end:
         token = sample_next(lm, ids, TEMPERATURE, TOP_P, generator=generator)
-        if token == lm.eos_id:
+        if lm.is_end(token):
             break
         ids = append_token(ids, token)
     return decode(lm, ids)

@@ -16,6 +16,7 @@ CASES = [
     (lambda v: checks.check_bool("x", v), bad.NO_BOOL),
     (lambda v: checks.check_text("x", v), bad.NO_TEXT),
     (lambda v: checks.check_callable("x", v), bad.NO_FUNCTION),
+    (lambda v: checks.check_function("x", v), [*bad.NO_FUNCTION, None]),
     (lambda v: checks.check_number("x", v), bad.NO_TEMPERATURE),
     (lambda v: checks.check_top_p("x", v), bad.NO_TOP_P),
     (lambda v: checks.check_seed("x", v), bad.NO_SEED),

@@ -1,11 +1,12 @@
 """The knobs: their defaults, their ranges, and the model's name from the environment."""
 
 import dataclasses
+import inspect
 
 import bad_values as bad
 import pytest
 
-from medusa_lib import Cfg
+from medusa_lib import Cfg, compare, medusa_tiny
 from medusa_lib.base.config import default_model_id
 
 CASES = {
@@ -51,6 +52,19 @@ def test_the_ends_of_each_range_are_in():
     assert (cfg.TEMPERATURE, cfg.TOP_P, cfg.SEED) == (0, None, None)
     assert Cfg(TOP_P=0).TOP_P == 0
     assert Cfg(TOP_P=1, SEED=0).TOP_P == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NotedCfg(Cfg):
+    """With one field more."""
+
+    NOTE: str = "mine"
+
+
+def test_the_knobs_are_those_of_medusa_tiny_whatever_a_subclass_adds(tiny_gpt2):
+    assert NotedCfg().knobs == Cfg().knobs
+    assert set(Cfg().knobs) < set(inspect.signature(medusa_tiny).parameters)
+    assert compare(tiny_gpt2, "abc", NotedCfg(MAX_NEW_TOKENS=3)).cfg.NOTE == "mine"
 
 
 def test_a_cfg_cannot_be_changed_past_its_checks():

@@ -227,7 +227,7 @@ def test_short_ngrams_are_no_reason_to_bet(refuses) -> None:
         NgramDrafter(2, shortest=3)
 
 
-def test_a_longer_match_is_trusted_further(refuses) -> None:
+def test_a_longer_match_is_trusted_further(tiny_gpt2, refuses) -> None:
     one, two = [2, 3, 4, 5, 6, 7, 8, 9, 1, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2]
     for ids, matched in ((one, 1), (two, 2)):  # the last tokens that stood before
         for trust, span in ((1, 9), (2, 9), (3, 2)):
@@ -236,7 +236,7 @@ def test_a_longer_match_is_trusted_further(refuses) -> None:
     for bad in (0, 1.5, True):
         with refuses("trust"):
             NgramDrafter(trust=bad)
-    named = make_drafter("ngram", None)
+    named = make_drafter("ngram", tiny_gpt2)
     assert len(named.propose(state_of([7, 8, 7]), named.span).tokens) == named.trust
     assert len(named.propose(state_of([7] * 9), named.span).tokens) == named.span
 

@@ -74,7 +74,7 @@ def test_large_logits_in_16_bits_are_settled_too(lm) -> None:
         for prompt in PROMPTS:
             model(encode(lm, prompt))
     hook.remove()
-    mean = torch.cat(hidden).mean(0)  # a direction that all hidden numbers share
+    mean = torch.cat(hidden).mean(0)  # a direction that all hidden states share
     far = model.lm_head.weight.detach() - 260 * mean / (mean @ mean)
     model.lm_head.weight = torch.nn.Parameter(far.clone())
     model.config.tie_word_embeddings = False

@@ -24,9 +24,11 @@ from tiny_models import small_llama, small_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from medusa_lib import LM, encode, last_logits, make_generator, make_lm, run_greedy
+from medusa_lib.beyond import speculative
 from medusa_lib.beyond.drafters import ModelDrafter, NgramDrafter
 from medusa_lib.beyond.one_pass import Branch, one_pass
 from medusa_lib.beyond.speculative import WIDEST, speculate, stream
+from medusa_lib.beyond.typical import Typical
 from medusa_lib.measure.chi_square import chi_square_p
 from medusa_lib.steps.sampling import nucleus_probs
 
@@ -114,6 +116,17 @@ def test_stream_yields_the_records_of_speculate_as_they_come(lm) -> None:
     assert first.emitted == run.loops[0].emitted
     rest = [record.emitted for record in steps]
     assert [first.emitted, *rest] == [record.emitted for record in run.loops]
+
+
+@pytest.mark.parametrize("decode", [stream, speculate])
+def test_every_knob_reaches_the_field_of_its_name(tiny_gpt2, monkeypatch, decode) -> None:
+    given = {"max_new_tokens": 3, "span": 2, "temperature": 0.5, "top_p": 0.75, "seed": 11}
+    given |= {"adaptive": True, "tie_bound": 0.25, "typical": Typical(0.125, 0.5)}
+    assert set(given) == {field.name for field in dataclasses.fields(speculative.Knobs)}
+    seen, prepare = [], speculative.prepare
+    monkeypatch.setattr(speculative, "prepare", lambda *all: seen.append(all[-1]) or prepare(*all))
+    decode(tiny_gpt2, "abc", None, **given)
+    assert [vars(knobs) for knobs in seen] == [given]
 
 
 def test_stream_refuses_at_once(lm, refuses) -> None:
@@ -362,7 +375,7 @@ def test_a_cancel_in_the_last_loop_is_no_cancel(lm) -> None:
 
 
 class FirstHead:
-    """One Medusa head that was never trained: the output layer again, on the hidden numbers."""
+    """One Medusa head that was never trained: the output layer again, on the hidden states."""
 
     def __init__(self):
         self.hidden = None

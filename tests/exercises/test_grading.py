@@ -11,6 +11,7 @@ from medusa_lib.exercises.grading import (
     as_list,
     check,
     grade,
+    no_list,
     run_attempt,
     same,
 )
@@ -85,12 +86,20 @@ def test_grade_names_the_first_case_that_is_wrong_and_a_known_mistake_in_it():
     assert said_about(lambda n, _: 2) == "not yet: n 0: {b} 0.0, not 2"
 
 
-def test_a_tuple_is_as_good_as_a_list():
-    cases = (([1, 2],), ([3],))
+def test_a_tuple_of_ids_is_as_good_as_a_list():
+    cases = (([1, 2],), ([3],), ([],))
     assert grade(tuple, cases, lambda ids: (ids, ())) == CORRECT
     assert grade(lambda ids: ids[:1], cases, lambda ids: (ids, ())) == (
         "not yet: it is [1, 2], yours was [1]"
     )
+
+
+@pytest.mark.parametrize("wanted", [[0.5, 0.5], [True, False]])
+def test_a_tuple_of_anything_else_is_refused_and_quoted_as_it_is(wanted):
+    said = grade(
+        tuple, ((wanted,),), lambda _: (wanted, ()), refuse=lambda answer, _: no_list(answer, "two")
+    )
+    assert said == f"not yet: return a list of two, yours was {tuple(wanted)!r}"
 
 
 def test_a_wrong_kind_is_refused_before_the_answer_is_compared():

@@ -40,10 +40,9 @@ NO_IDS = [
     torch.ones(1, 3, dtype=torch.complex64),
     torch.ones(1, 3, dtype=torch.int16),
 ]
-NO_VECTOR = [
+NO_NUMBERS = [
     None,
     [0.5, 0.5],
-    torch.tensor([1, 2]),
     torch.tensor(0.5),
     torch.ones(1, 2) / 2,
     torch.ones(0),
@@ -51,6 +50,7 @@ NO_VECTOR = [
     torch.tensor([0.5, math.inf]),
     torch.tensor([0.5, -math.inf]),
 ]
+NO_VECTOR = [*NO_NUMBERS, torch.tensor([1, 2])]
 NO_PROBS = [
     *NO_VECTOR,
     torch.tensor([1.5, -0.5]),

@@ -16,7 +16,7 @@ def test_a_tree_cannot_be_replayed(lm, refuses) -> None:
     run = run_greedy(lm, PROMPT, 8)
     with refuses("drafter"):
         replay(lm, run, make_drafter("branches", lm), 3)
-    for name in ("heads_chain", "heads_tree"):  # silent without the model's hidden numbers
+    for name in ("heads_chain", "heads_tree"):  # silent without the model's hidden states
         with refuses("drafter", lm=lm):
             replay(lm, run, make_drafter(name, lm), 3)
         with refuses("drafter"):

@@ -1,10 +1,19 @@
 """STEP4: branches drafted token by token, by their seed, and safe from bad input."""
 
+import inspect
+
 import bad_values as bad
 import pytest
 import torch
 
-from medusa_lib import greedy_next, make_generator, propose_branch, propose_one, sample_next
+from medusa_lib import (
+    greedy_next,
+    make_generator,
+    medusa_loop_step,
+    propose_branch,
+    propose_one,
+    sample_next,
+)
 from medusa_lib.steps.utilities import append_token
 
 IDS = torch.tensor([[2, 3, 4]])
@@ -147,3 +156,13 @@ def test_what_is_no_lm_is_refused(refuses, value):
     for propose in (one, branch):
         with refuses("lm"):
             propose(value)
+
+
+@pytest.mark.parametrize("step", [propose_one, propose_branch, medusa_loop_step])
+def test_the_bans_are_named_and_none_is_misspelt_without_a_word(tiny_gpt2, step):
+    named = inspect.signature(step).parameters
+    assert [named[name].default for name in ("ban_eos_first_n", "rep_ban_n")] == [0, 0]
+    knobs = {"temperature": 1.0, "top_p": None, "generator": make_generator(7)}
+    knobs |= {} if step is propose_one else {"span": 2}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'ban_eos'"):
+        step(tiny_gpt2, IDS, ban_eos=1, **knobs)

@@ -1,5 +1,6 @@
 """STEP6: the whole loop writes greedy's tokens, counts every pass, and stops where it should."""
 
+import time
 from collections import Counter
 
 import bad_values as bad
@@ -15,6 +16,7 @@ from medusa_lib import (
     append_token,
     encode,
     first_difference,
+    greedy_next,
     last_logits,
     make_generator,
     medusa_loop_step,
@@ -22,8 +24,9 @@ from medusa_lib import (
     prefix_accept_once,
     propose_branch,
     run_greedy,
+    speculate,
 )
-from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.loops import draft_and_verify, start_ids
 
 DECODERS = [run_greedy, medusa_tiny]
 both = pytest.mark.parametrize("decoder", DECODERS)
@@ -267,7 +270,24 @@ def test_records_add_up(each_lm):
         assert loop.verify_passes == loop.evaluated
         assert loop.branch[: len(loop.emitted)][: loop.accepted] == loop.emitted[: loop.accepted]
         assert loop.seconds > 0
-    assert run.seconds >= sum(loop.seconds for loop in run.loops)
+
+
+@pytest.mark.parametrize("decoder", [run_greedy, medusa_tiny, speculate])
+def test_seconds_are_those_of_the_loops_and_end_before_the_text_is_made(
+    tiny_gpt2, monkeypatch, decoder
+):
+    ends = []
+
+    def slow(*_):
+        ends.append(time.perf_counter())
+        time.sleep(0.2)  # longer than all before the run's own clock starts
+        return "text"
+
+    monkeypatch.setattr(stage, "decode", slow)
+    began = time.perf_counter()
+    run = decoder(tiny_gpt2, "a bad face", max_new_tokens=12)
+    assert sum(loop.seconds for loop in run.loops) <= run.seconds <= ends[0] - began
+    assert len(run.loops) > 1
 
 
 def test_a_step_is_a_branch_then_a_prefix_accept(tiny_gpt2):
@@ -462,3 +482,42 @@ def test_a_step_without_room_is_refused_before_any_pass(tiny_gpt2, refuses):
     for grown, span in ((full, 2), (append_token(full, 2), 1)):
         with refuses("ids", lm=tiny_gpt2):
             medusa_loop_step(tiny_gpt2, grown, span, 0.9, 0.95, generator=make_generator(7))
+
+
+@pytest.mark.parametrize("drafted", [[1], [2, 3, 4], (5, 1, 1, 1, 1, 1, 1)])
+def test_the_bare_loop_writes_greedys_tokens_whatever_is_drafted(each_lm, drafted):
+    start = torch.tensor([[2, 3, 4]])
+    ids = draft_and_verify(each_lm, start, 5, lambda ids: drafted)
+    greedy = start
+    for _ in range(5):
+        greedy = append_token(greedy, greedy_next(each_lm, greedy))
+    assert ids.tolist() == greedy.tolist()
+
+
+@pytest.mark.parametrize("drafted", [[], (), "ab", [-1], [1.5], [True], [1, None], 7, None])
+def test_the_bare_loop_refuses_what_is_no_branch(tiny_gpt2, refuses, drafted):
+    with refuses("drafted", lm=tiny_gpt2):
+        draft_and_verify(tiny_gpt2, torch.tensor([[2]]), 3, lambda ids: drafted)
+
+
+BARE_CASES = {
+    "lm": bad.NO_LM,
+    "ids": bad.NO_IDS,
+    "count": bad.NO_POSITIVE,
+    "draft": [*bad.NO_FUNCTION, None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BARE_CASES.items() for v in vs])
+def test_the_bare_loop_refuses_bad_arguments_before_any_pass(tiny_gpt2, refuses, name, value):
+    good = {"lm": tiny_gpt2, "ids": torch.tensor([[2]]), "count": 2, "draft": lambda ids: [1]}
+    with refuses(name, lm=tiny_gpt2):
+        draft_and_verify(**{**good, name: value})
+
+
+def test_the_bare_loop_refuses_more_than_the_context_before_any_pass(tiny_gpt2, refuses):
+    ids, room = torch.tensor([[2, 3]]), tiny_gpt2.context_length - 2
+    full = draft_and_verify(tiny_gpt2, ids, room, lambda ids: [1] * 9)
+    assert full.shape[1] == tiny_gpt2.context_length
+    with refuses("ids", lm=tiny_gpt2):
+        draft_and_verify(tiny_gpt2, ids, room + 2, lambda ids: [1] * 9)

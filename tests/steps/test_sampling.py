@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from medusa_lib import last_logits, make_generator, sample_next, softmax_temp, top_p_indices
-from medusa_lib.steps.sampling import ban_repeats, best_no_end, draw
+from medusa_lib.steps.sampling import ban_repeats, best_no_end, draw, nucleus_probs
 
 EOS = 0
 LOGITS = st.lists(st.integers(-800, 800), min_size=1, max_size=30, unique=True).map(
@@ -269,6 +269,19 @@ def test_no_ban_ever_leaks(rows_lm, logits, context, temperature, top_p, rep_ban
     assert EOS not in banned
     if something_left and not {1, 2, 3} <= recent:
         assert not recent & set(banned)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.float16])
+def test_nucleus_probs_takes_numbers_of_any_type(dtype):
+    logits = torch.tensor([3, 1, 2])
+    expected = nucleus_probs(logits.double(), 1.0, 0.95)
+    assert torch.equal(nucleus_probs(logits.to(dtype), 1.0, 0.95), expected)
+
+
+@pytest.mark.parametrize("value", bad.NO_NUMBERS)
+def test_nucleus_probs_refuses_bad_logits(refuses, value):
+    with refuses("logits"):
+        nucleus_probs(value, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("value", bad.NO_VECTOR)

@@ -152,6 +152,17 @@ def test_panel_can_be_cancelled_and_used_again(lm, hold) -> None:
     assert says(panel) == loops_words(speculate(lm, PROMPT, "ngram", 12, span=3).loops)
 
 
+def test_a_run_that_is_done_is_not_called_cancelled(lm, monkeypatch) -> None:
+    """Cancel is pressed while the last picture is drawn."""
+    panel = DraftersPanel(lm, PROMPT, 8)
+    monkeypatch.setattr(beyond_widgets, "REDRAW_SECONDS", math.inf)
+    monkeypatch.setattr(panel, "picture", lambda loops: panel.cancel.click() or "drawn")
+    move(panel, span=2)
+    assert panel.view.value == "drawn"
+    assert not panel.message.value
+    assert sum(len(loop.emitted) for loop in panel.loops) == 8
+
+
 def test_a_newer_value_overtakes(lm, hold) -> None:
     panel = DraftersPanel(lm, PROMPT, 12)
     messages = []
