@@ -8,10 +8,9 @@ also sees the token drafted before. Both begin as the model's own output layer.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -23,9 +22,6 @@ from medusa_lib.beyond.one_pass import FAMILIES, Branch, State, check_tree_fits
 from medusa_lib.beyond.trees import parents_of
 from medusa_lib.engine.twin import MISSING, stamp, version_of
 from medusa_lib.steps.model import LM
-
-if TYPE_CHECKING:
-    from medusa_lib.engine.arrays import QuickHydra
 
 KINDS = ("medusa", "hydra")
 
@@ -78,7 +74,7 @@ class MedusaHeads(nn.Module):
             self.down = nn.Linear(shape.inner, shape.width)
         self.twin: tuple[object, MedusaHeads] | None = None  # see `fast`; none of the weights
         self.listed: list[int] | None = None
-        self.quick: QuickHydra | None = None  # a quick twin's way of Hydra's step
+        self.quick: Callable[..., torch.Tensor] | None = None  # a quick twin's way of Hydra's step
         # A block that adds nothing: the head is then the model's own output layer.
         for layer in self.blocks if shape.kind == "medusa" else [self.down]:
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -17,12 +16,9 @@ from transformers import DynamicCache, PreTrainedModel
 from medusa_lib.base.words import Parents
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
-from medusa_lib.engine.cache import growing_cache, is_growing
-from medusa_lib.engine.twin import is_touched, quick
+from medusa_lib.engine.cache import ArrayCache, growing_cache, is_growing
+from medusa_lib.engine.twin import Twin, is_touched, quick
 from medusa_lib.steps.model import LM
-
-if TYPE_CHECKING:
-    from medusa_lib.engine.arrays import ArrayCache, PlainLoops
 
 FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
 MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
@@ -41,7 +37,7 @@ class State:
     lm: LM
     ids: list[int]
     cache: DynamicCache | ArrayCache
-    twin: PlainLoops | None = None
+    twin: Twin | None = None
     hidden: torch.Tensor | None = None
 
     @classmethod
@@ -55,7 +51,7 @@ class State:
         return self.cache.get_seq_length()
 
 
-def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, PlainLoops | None]:
+def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:
     """An empty cache, and the twin that computes with it; None: the model itself does."""
     twin = quick(lm)
     return (growing_cache(lm.model.config) if twin is None else twin.new_cache()), twin

@@ -7,60 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numba
 import numpy as np
 import torch
 from torch import nn
 
+from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.engine.forward import Fed, Weights, forward, hydra_step, linear
 from medusa_lib.engine.narrow import as_array, narrow_type
 
-ROOM = 256  # tokens; the first room of a cache, doubled whenever it is full
 NO_MASK = np.zeros((0, 0), np.float32)
 ONE_AT_A_TIME = threading.Lock()  # some of numba's threads serve only one caller at a time
-
-
-class Layer(NamedTuple):
-    """Keys and values of one layer: `[1, kv_heads, tokens, size]` each."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-
-class ArrayCache:
-    """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
-
-    def __init__(self, layers: int, kv_heads: int, size: int, most: int) -> None:
-        room = min(ROOM, most)
-        self.keys = np.zeros((layers, kv_heads, room, size), np.float32)
-        self.values = np.zeros((layers, kv_heads, room, size), np.float32)
-        self.length, self.most = 0, most
-
-    def get_seq_length(self) -> int:
-        """How many tokens are held."""
-        return self.length
-
-    def make_room(self, count: int) -> None:
-        """Room for `count` more tokens. Raises ValueError beyond the model's context."""
-        end, room = self.length + count, self.keys.shape[2]
-        if end > self.most:
-            raise ValueError(f"tokens must be <= {self.most}, the model's context, got {end}")
-        if end > room:
-            more = min(max(2 * room, end), self.most) - room
-            self.keys = np.pad(self.keys, ((0, 0), (0, 0), (0, more), (0, 0)))
-            self.values = np.pad(self.values, ((0, 0), (0, 0), (0, more), (0, 0)))
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens; their number is given as a negative one, or 0."""
-        self.length = max(0, self.length + tokens_to_remove)
-
-    @property
-    def layers(self) -> list[Layer]:
-        """What it holds, as transformers' caches show it; writing there writes here."""
-        held = (torch.from_numpy(a[:, None, :, : self.length]) for a in (self.keys, self.values))
-        return [Layer(*both) for both in zip(*held, strict=True)]
 
 
 class PlainLoops:

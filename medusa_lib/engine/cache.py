@@ -1,16 +1,21 @@
-"""A KV cache that grows in place, so that a pass copies only what it adds.
+"""KV caches that grow in place, so that a pass copies only what it adds.
 
 transformers' own cache copies everything it holds in every pass, and all the more slowly after
-a rollback. You can skip this module: it is the same cache with some room left at its end.
+a rollback. You can skip this module: it is the same cache with some room left at its end, once as
+transformers' layers for models that compute for themselves, once as arrays for the plain loops.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 ROOM = 64  # tokens; the first room of a layer, doubled whenever it is full
+ARRAY_ROOM = 256  # the same of the plain loops' cache
 
 
 class GrowingLayer(DynamicLayer):
@@ -98,3 +103,44 @@ def growing_cache(config: PretrainedConfig) -> DynamicCache:
 def is_growing(cache: DynamicCache) -> bool:
     """True if every layer holds all tokens in order: full attention, nothing special."""
     return all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+class Layer(NamedTuple):
+    """Keys and values of one layer: `[1, kv_heads, tokens, size]` each."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class ArrayCache:
+    """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
+
+    def __init__(self, layers: int, kv_heads: int, size: int, most: int) -> None:
+        room = min(ARRAY_ROOM, most)
+        self.keys = np.zeros((layers, kv_heads, room, size), np.float32)
+        self.values = np.zeros((layers, kv_heads, room, size), np.float32)
+        self.length, self.most = 0, most
+
+    def get_seq_length(self) -> int:
+        """How many tokens are held."""
+        return self.length
+
+    def make_room(self, count: int) -> None:
+        """Room for `count` more tokens. Raises ValueError beyond the model's context."""
+        end, room = self.length + count, self.keys.shape[2]
+        if end > self.most:
+            raise ValueError(f"tokens must be <= {self.most}, the model's context, got {end}")
+        if end > room:
+            more = min(max(2 * room, end), self.most) - room
+            self.keys = np.pad(self.keys, ((0, 0), (0, 0), (0, more), (0, 0)))
+            self.values = np.pad(self.values, ((0, 0), (0, 0), (0, more), (0, 0)))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; their number is given as a negative one, or 0."""
+        self.length = max(0, self.length + tokens_to_remove)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """What it holds, as transformers' caches show it; writing there writes here."""
+        held = (torch.from_numpy(a[:, None, :, : self.length]) for a in (self.keys, self.values))
+        return [Layer(*both) for both in zip(*held, strict=True)]

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.steps.model import LM
-
-if TYPE_CHECKING:
-    from medusa_lib.engine.arrays import PlainLoops
 
 A_WHILE = 1.0  # seconds
 COMPILING = "compiling the model's loops, once on this machine: a few seconds …"
@@ -27,7 +25,19 @@ PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)  # not quantised, not distribute
 MISSING = (ImportError, OSError, RuntimeError, NotImplementedError)  # no numba, or not for this CPU
 
 
-def quick(lm: LM) -> PlainLoops | None:
+class Twin(Protocol):
+    """What computes a model's passes in its place: see PlainLoops, the one there is."""
+
+    context: int
+
+    def new_cache(self) -> ArrayCache:
+        """An empty cache."""
+
+    def __call__(self, cache: ArrayCache, *fed: object) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass → (logits, hidden states)."""
+
+
+def quick(lm: LM) -> Twin | None:
     """The quick twin of a model, made when first asked for; None: it goes its own way."""
     if torch.is_autocast_enabled("cpu"):
         return None
@@ -55,7 +65,7 @@ def refresh(lm: LM) -> None:
 
 
 @torch.no_grad()
-def make_twin(model: PreTrainedModel) -> PlainLoops | None:
+def make_twin(model: PreTrainedModel) -> Twin | None:
     """A model's twin, with copies of its weights, or None where the model must be asked itself.
 
     So where it is not in single precision on the CPU or not wholly the usual one, where numba is
@@ -70,7 +80,7 @@ def make_twin(model: PreTrainedModel) -> PlainLoops | None:
         return None
 
 
-def in_plain_loops(model: PreTrainedModel) -> PlainLoops | None:
+def in_plain_loops(model: PreTrainedModel) -> Twin | None:
     """A model as arrays and loops, None for other families; numba takes long to import."""
     from medusa_lib.engine.arrays import PlainLoops  # noqa: PLC0415
     from medusa_lib.engine.weights import read  # noqa: PLC0415
@@ -147,7 +157,7 @@ def version_of(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def answers_alike(twin: PlainLoops, model: PreTrainedModel) -> bool:
+def answers_alike(twin: Twin, model: PreTrainedModel) -> bool:
     """True if both say the same of a short text, read in two parts so that the cache is used."""
     count = min(6, twin.context)
     ids = [place % len(twin.weights.tokens) for place in range(count)]

@@ -11,51 +11,7 @@ import pytest
 import torch
 
 from medusa_lib import run_greedy, speculate
-from medusa_lib.beyond.one_pass import State, one_pass, roll_back
-from medusa_lib.beyond.tree_attention import keep_path
-from medusa_lib.engine.arrays import ROOM, ArrayCache
-from medusa_lib.engine.cache import growing_cache
 from medusa_lib.engine.twin import quick
-
-
-def test_it_holds_what_the_models_own_cache_holds(each_lm) -> None:
-    ids = [2, 3, 4, 5, 6, 7]
-    state, own = State.start(each_lm, ids), growing_cache(each_lm.model.config)
-    one_pass(state, [])
-    with torch.inference_mode():
-        each_lm.model(torch.tensor([ids]), past_key_values=own)
-    assert state.cache.get_seq_length() == 6
-    for ours, theirs in zip(state.cache.layers, own.layers, strict=True):
-        assert torch.allclose(ours.keys, theirs.keys, atol=1e-4)
-        assert torch.allclose(ours.values, theirs.values, atol=1e-4)
-
-
-def test_it_grows_and_keeps_what_it_held(lm) -> None:
-    ids = [(7 * place) % lm.vocab_size for place in range(ROOM + 44)]
-    state, again = State.start(lm, ids[:ROOM]), State.start(lm, ids)
-    one_pass(state, [])
-    before = [layer.values.clone() for layer in state.cache.layers]
-    state.ids += ids[ROOM:]
-    logits, wanted = one_pass(state, []), one_pass(again, [])
-    for layer, held in zip(state.cache.layers, before, strict=True):
-        assert torch.equal(layer.values[..., :ROOM, :], held)
-    assert torch.allclose(logits, wanted, atol=1e-4)
-
-
-def test_what_was_rolled_back_leaves_no_trace(each_lm) -> None:
-    state, clean = State.start(each_lm, [2, 3]), State.start(each_lm, [2, 3, 4])
-    one_pass(state, [5, 6, 7])
-    roll_back(state, 2)
-    state.ids.append(4)
-    assert torch.allclose(one_pass(state, [])[-1], one_pass(clean, [])[-1], atol=1e-5)
-
-
-def test_a_path_moves_together(tiny_gpt2) -> None:
-    state, clean = State.start(tiny_gpt2, [2, 3, 4]), State.start(tiny_gpt2, [2, 3, 4, 6, 8, 9])
-    one_pass(state, [5, 6, 7, 8], parents=(-1, -1, 1, 1))
-    keep_path(state.cache, 3, [1, 3])
-    state.ids += [6, 8, 9]
-    assert torch.allclose(one_pass(state, [])[-1], one_pass(clean, [])[-1], atol=1e-5)
 
 
 def test_nothing_is_written_beyond_the_context(tiny_gpt2, refuses) -> None:
@@ -90,14 +46,6 @@ def test_a_mask_of_another_size_is_refused_and_one_for_all_is_spread(tiny_llama)
         for size in ((1, 1), (3, 3))
     )
     assert torch.equal(one, all_of_them)
-
-
-def test_cropping_never_goes_below_nothing() -> None:
-    cache = ArrayCache(1, 1, 2, 8)
-    cache.make_room(3)
-    cache.length = 3
-    cache.crop(-5)
-    assert cache.get_seq_length() == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -7,7 +7,16 @@ import torch
 from transformers import DynamicCache, MambaConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
-from medusa_lib.engine.cache import ROOM, GrowingLayer, growing_cache, is_growing
+from medusa_lib.beyond.one_pass import State, one_pass, roll_back
+from medusa_lib.beyond.tree_attention import keep_path
+from medusa_lib.engine.cache import (
+    ARRAY_ROOM,
+    ROOM,
+    ArrayCache,
+    GrowingLayer,
+    growing_cache,
+    is_growing,
+)
 
 
 def states(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,3 +91,51 @@ def test_tokens_chosen_from_outside_are_what_it_holds_then() -> None:
 def test_a_recurrent_model_is_refused(refuses) -> None:
     with refuses("lm"):
         growing_cache(MambaConfig(num_hidden_layers=1))
+
+
+def test_arrays_hold_what_the_models_own_cache_holds(each_lm) -> None:
+    ids = [2, 3, 4, 5, 6, 7]
+    state, own = State.start(each_lm, ids), growing_cache(each_lm.model.config)
+    one_pass(state, [])
+    with torch.inference_mode():
+        each_lm.model(torch.tensor([ids]), past_key_values=own)
+    assert state.cache.get_seq_length() == 6
+    for ours, theirs in zip(state.cache.layers, own.layers, strict=True):
+        assert torch.allclose(ours.keys, theirs.keys, atol=1e-4)
+        assert torch.allclose(ours.values, theirs.values, atol=1e-4)
+
+
+def test_arrays_grow_and_keep_what_it_held(lm) -> None:
+    ids = [(7 * place) % lm.vocab_size for place in range(ARRAY_ROOM + 44)]
+    state, again = State.start(lm, ids[:ARRAY_ROOM]), State.start(lm, ids)
+    one_pass(state, [])
+    before = [layer.values.clone() for layer in state.cache.layers]
+    state.ids += ids[ARRAY_ROOM:]
+    logits, wanted = one_pass(state, []), one_pass(again, [])
+    for layer, held in zip(state.cache.layers, before, strict=True):
+        assert torch.equal(layer.values[..., :ARRAY_ROOM, :], held)
+    assert torch.allclose(logits, wanted, atol=1e-4)
+
+
+def test_what_was_rolled_back_leaves_no_trace(each_lm) -> None:
+    state, clean = State.start(each_lm, [2, 3]), State.start(each_lm, [2, 3, 4])
+    one_pass(state, [5, 6, 7])
+    roll_back(state, 2)
+    state.ids.append(4)
+    assert torch.allclose(one_pass(state, [])[-1], one_pass(clean, [])[-1], atol=1e-5)
+
+
+def test_a_path_moves_together(tiny_gpt2) -> None:
+    state, clean = State.start(tiny_gpt2, [2, 3, 4]), State.start(tiny_gpt2, [2, 3, 4, 6, 8, 9])
+    one_pass(state, [5, 6, 7, 8], parents=(-1, -1, 1, 1))
+    keep_path(state.cache, 3, [1, 3])
+    state.ids += [6, 8, 9]
+    assert torch.allclose(one_pass(state, [])[-1], one_pass(clean, [])[-1], atol=1e-5)
+
+
+def test_cropping_never_goes_below_nothing() -> None:
+    cache = ArrayCache(1, 1, 2, 8)
+    cache.make_room(3)
+    cache.length = 3
+    cache.crop(-5)
+    assert cache.get_seq_length() == 0
