@@ -88,13 +88,11 @@ class share_work:  # noqa: N801 - a context manager; as a generator it takes fiv
         self.threads = threads
 
     def __enter__(self) -> None:
-        if self.threads > 1:
-            ONE_AT_A_TIME.acquire()
-            numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+        ONE_AT_A_TIME.acquire()
+        numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
 
     def __exit__(self, *_: object) -> None:
-        if self.threads > 1:
-            ONE_AT_A_TIME.release()
+        ONE_AT_A_TIME.release()
         if torch.get_num_threads() != self.threads:  # numba's first call changes it
             torch.set_num_threads(self.threads)
 

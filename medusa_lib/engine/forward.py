@@ -20,8 +20,11 @@ from numba.extending import intrinsic, overload
 
 Array = np.ndarray
 Four = tuple[int, int, int, int]
+Part = tuple[int, int]  # the first, and the one after the last
+Cached = tuple[Array, Array]  # keys and values
 # Sums in any order, and no look-out for a division by 0, so that 16 numbers go at a time.
-FAST = {"fastmath": True, "error_model": "numpy", "nogil": True}
+FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
 WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
 TILE = 4  # rows, and outputs, that are multiplied together
 WORTH_WAKING = 2**17  # multiplications; waking other threads takes as long as half of them
@@ -145,7 +148,7 @@ def four_from(first: int, last: int) -> Four:
     return first, min(first + 1, last - 1), min(first + 2, last - 1), min(first + 3, last - 1)
 
 
-@njit(**FAST)
+@njit(**INNER)
 def some_outputs(x: Array, w: Array, out: Array, first: int, last: int) -> None:
     """x `[n, in]` times the outputs `first` to `last` of w `[out, in]` → out `[n, out]`."""
     rows = len(x)
@@ -194,7 +197,7 @@ def silu(x: np.float32, steepness: np.float32) -> np.float32:
     return x / (ONE + exp(-x * steepness))
 
 
-@njit(**FAST)
+@njit(**INNER)
 def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
     """Layer norm of rows `[n, width]`, or RMS norm if not centred → the same shape."""
     out, width = np.empty_like(x), np.float32(x.shape[1])
@@ -254,7 +257,7 @@ def turn(x: Array, turns: Array, position: int) -> None:
         x[i], x[half + i] = a * cos - b * sin, b * cos + a * sin
 
 
-@njit(**FAST)
+@njit(**INNER)
 def remember(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> None:
     """Write the new tokens' keys and values into one layer's cache."""
     kv_heads, size = len(keys), keys.shape[2]
@@ -311,12 +314,12 @@ def one_head(q: Array, keys: Array, values: Array, fed: Fed) -> Array:
     return out
 
 
-@njit(**FAST)
-def attend(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> Array:
-    """Attention of the new tokens over the cache and each other: `[n, heads · size]`."""
-    rows, size, shared = len(qkv), keys.shape[2], heads.count // len(keys)
-    out = np.empty((rows, heads.count * size), np.float32)
-    for head in range(heads.count):
+@njit(**INNER)
+def some_heads(qkv: Array, heads: Heads, cached: Cached, fed: Fed, out: Array, part: Part) -> None:
+    """Attention of some of the heads over the cache and the new tokens → their place in out."""
+    (keys, values), (first, last), rows = cached, part, len(qkv)
+    size, shared = keys.shape[2], heads.count // len(keys)
+    for head in range(first, last):
         q = np.empty((rows, size), np.float32)
         for r in range(rows):
             for i in range(size):
@@ -326,17 +329,27 @@ def attend(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> Ar
         for r in range(rows):
             for i in range(size):
                 out[r, head * size + i] = mixed[r, i]
+
+
+@njit(parallel=True, **INNER)
+def attend(qkv: Array, heads: Heads, cached: Cached, fed: Fed) -> Array:
+    """Attention of all heads, of which each thread has some: `[n, heads · size]`."""
+    width, threads = heads.count * cached[0].shape[2], fed.threads
+    out = np.empty((len(qkv), width), np.float32)
+    for part in prange(threads):
+        first, end = part * heads.count // threads, (part + 1) * heads.count // threads
+        some_heads(qkv, heads, cached, fed, out, (np.int64(first), np.int64(end)))
     return out
 
 
 @njit(**WOVEN)
-def block(x: Array, w: Weights, layer: int, cache: tuple[Array, Array], fed: Fed) -> None:
+def block(x: Array, w: Weights, layer: int, cache: Cached, fed: Fed) -> None:
     """One layer of the model: attention, then up and down again, both added to x in place."""
     keys, values, threads = cache[0][layer], cache[1][layer], fed.threads
     inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
     qkv = linear(inside, w.qkv[layer], w.qkv_bias[layer], threads)
     remember(qkv, w.heads, keys, values, fed)
-    mixed = attend(qkv, w.heads, keys, values, fed)
+    mixed = attend(qkv, w.heads, (keys, values), fed)
     add(x, linear(mixed, w.mix[layer], w.mix_bias[layer], threads))
     inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
     up = linear(inside, w.up[layer], w.up_bias[layer], threads)
@@ -344,7 +357,7 @@ def block(x: Array, w: Weights, layer: int, cache: tuple[Array, Array], fed: Fed
 
 
 @njit(cache=True, **FAST)
-def forward(w: Weights, cache: tuple[Array, Array], fed: Fed, rows: int) -> tuple[Array, Array]:
+def forward(w: Weights, cache: Cached, fed: Fed, rows: int) -> tuple[Array, Array]:
     """A pass over `fed` → (hidden states `[rows, width]`, logits `[rows, V]`) of the last rows.
 
     cache: keys `[layers, kv_heads, room, size]` and values of the same shape, to
