@@ -108,16 +108,12 @@ def _widened(stored):  # noqa: ANN001, ANN202
 
 
 @njit(**WOVEN)
-def one_row(x: Array, w: Array, out: Array, row: int, outputs: Four) -> None:
-    """One row of x `[n, in]` times four outputs of w `[out, in]` → out `[n, out]`."""
-    o0, o1, o2, o3 = outputs
-    s0 = s1 = s2 = s3 = np.float32(0)
+def one_output(x: Array, w: Array, out: Array, row: int, o: int) -> None:
+    """One row of x `[n, in]` times one output of w `[out, in]` → its place in out `[n, out]`."""
+    total = np.float32(0)
     for i in range(x.shape[1]):
-        s0 += widened(w[o0, i]) * x[row, i]
-        s1 += widened(w[o1, i]) * x[row, i]
-        s2 += widened(w[o2, i]) * x[row, i]
-        s3 += widened(w[o3, i]) * x[row, i]
-    out[row, o0], out[row, o1], out[row, o2], out[row, o3] = s0, s1, s2, s3
+        total += x[row, i] * widened(w[o, i])
+    out[row, o] = total
 
 
 @njit(**WOVEN)
@@ -154,11 +150,11 @@ def some_outputs(x: Array, w: Array, out: Array, first: int, last: int) -> None:
     rows = len(x)
     in_tiles = (rows + 1) // TILE * TILE  # a tile pays for three rows, but not for two
     for o in range(first, last, TILE):
-        outputs = four_from(o, last)
         for r in range(0, in_tiles, TILE):
-            tile(x, w, out, four_from(r, rows), outputs)
+            tile(x, w, out, four_from(r, rows), four_from(o, last))
         for r in range(in_tiles, rows):
-            one_row(x, w, out, r, outputs)
+            for place in range(o, min(o + TILE, last)):
+                one_output(x, w, out, r, place)
 
 
 @njit(parallel=True, **FAST)
