@@ -74,7 +74,7 @@ class MedusaHeads(nn.Module):
             self.down = nn.Linear(shape.inner, shape.width)
         self.twin: tuple[object, MedusaHeads] | None = None  # see `fast`; none of the weights
         self.listed: list[int] | None = None
-        self.quick: Callable[..., torch.Tensor] | None = None  # a quick twin's way of Hydra's step
+        self.quick: Callable | None = None  # a quick twin's way of Hydra's step
         # A block that adds nothing: the head is then the model's own output layer.
         for layer in self.blocks if shape.kind == "medusa" else [self.down]:
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
@@ -141,7 +141,7 @@ def quick_heads(heads: MedusaHeads) -> MedusaHeads:
     if heads.shape.kind == "medusa":
         twin.blocks = nn.ModuleList(QuickLinear(block.weight, block.bias) for block in heads.blocks)
     else:
-        twin.quick = QuickHydra(heads.up, heads.down, heads.embedding)
+        twin.quick = QuickHydra(heads)
     return twin
 
 
@@ -245,6 +245,8 @@ def draft_tree(
 def draft_chain(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int) -> list[int]:
     """The best guess of each of `count` heads, each told the one before: a tree of one branch."""
     hidden = before = hidden[None].float()
+    if heads.quick is not None:
+        return heads.quick.chain(hidden, token, count)
     tokens = [token]
     for head in range(count):
         before = heads.step(head, hidden, before, tokens[-1])

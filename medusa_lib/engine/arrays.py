@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from medusa_lib.engine.cache import ArrayCache
-from medusa_lib.engine.forward import Fed, Weights, forward, hydra_step, linear
+from medusa_lib.engine.forward import Fed, Hydra, Weights, forward, hydra_chain, hydra_step, linear
 from medusa_lib.engine.narrow import as_array, narrow_type
 
 NO_MASK = np.zeros((0, 0), np.float32)
@@ -119,19 +119,26 @@ class QuickHydra:
     up `[inner, 2 width]` is cut in two: the half that a token's numbers meet becomes a table.
     """
 
-    def __init__(self, up: nn.Linear, down: nn.Linear, embedding: torch.Tensor) -> None:
-        width = embedding.shape[1]
-        self.table = embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
-        self.up = QuickLinear(up.weight[:, :width]).w
-        down = QuickLinear(down.weight, down.bias)
-        self.down, self.bias = down.w, down.b
+    def __init__(self, heads: nn.Module) -> None:
+        width, up, down = heads.shape.width, heads.up, heads.down
+        told = heads.embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
+        narrow = (up.weight[:, :width], down.weight, heads.out.weight)
+        first, second, out = (as_array(w, narrow_type([w])) for w in narrow)
+        arrays = as_array(told), first, second, as_array(down.bias), out
+        self.arrays = Hydra(*arrays, heads.vocab.numpy().copy())
 
     def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
         """What the head before said from `[n, width]`, and ids → what this head says from."""
-        told = self.table[tokens].view(len(before), -1).numpy()  # [n, inner]
+        told = np.atleast_1d(np.asarray(tokens, np.int64))
         threads = torch.get_num_threads()
         with share_work(threads):
-            out = hydra_step(
-                before.contiguous().numpy(), told, self.up, self.down, self.bias, threads
-            )
+            out = hydra_step(before.contiguous().numpy(), told, self.arrays, threads)
         return torch.from_numpy(out)
+
+    def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
+        """The best guess of each of `count` heads, each told the one before."""
+        threads = torch.get_num_threads()
+        with share_work(threads):
+            return hydra_chain(
+                hidden.contiguous().numpy(), token, self.arrays, count, threads
+            ).tolist()

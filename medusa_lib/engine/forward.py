@@ -373,15 +373,35 @@ def forward(w: Weights, cache: Cached, fed: Fed, rows: int) -> tuple[Array, Arra
     return hidden, product(hidden, w.output, fed.threads)
 
 
+class Hydra(NamedTuple):
+    """Hydra's heads as arrays: one block, and the output layer of the words that it can guess."""
+
+    told: Array  # [V, inner], what a token adds inside the block
+    up: Array  # [inner, width]
+    down: Array  # [width, inner]
+    bias: Array  # [width]
+    out: Array  # [words, width]
+    vocab: Array  # [words], their token ids
+
+
 @njit(cache=True, **FAST)
-def hydra_step(
-    before: Array, told: Array, up: Array, down: Array, bias: Array, threads: int
-) -> Array:
-    """One of Hydra's heads: `before` `[n, width]` and what the tokens add `[n, inner]`."""
-    inner = product(before, up, threads)
+def hydra_step(before: Array, tokens: Array, h: Hydra, threads: int) -> Array:
+    """What each of n guesses says from: `before` `[n, width]` and the token before it."""
+    inner = product(before, h.up, threads)
     for r in range(len(inner)):
         for i in range(inner.shape[1]):
-            inner[r, i] = silu(inner[r, i] + told[r, i], ONE)
-    out = linear(inner, down, bias, threads)
+            inner[r, i] = silu(inner[r, i] + h.told[tokens[r], i], ONE)
+    out = linear(inner, h.down, h.bias, threads)
     add(out, before)
     return out
+
+
+@njit(cache=True, **FAST)
+def hydra_chain(hidden: Array, token: int, h: Hydra, count: int, threads: int) -> Array:
+    """The best guess of each of `count` heads, each told the one before; hidden `[1, width]`."""
+    before, chain = hidden, np.array([token])
+    drafted = np.empty(count, np.int64)
+    for place in range(count):
+        before = hydra_step(before, chain, h, threads)
+        drafted[place] = chain[0] = h.vocab[np.argmax(product(before, h.out, threads))]
+    return drafted

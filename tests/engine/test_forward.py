@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from transformers.activations import NewGELUActivation
 
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
+from medusa_lib.beyond.medusa_heads import draft_chain
 from medusa_lib.engine import forward as loops
 from medusa_lib.engine.arrays import PlainLoops, QuickHydra, QuickLinear
 from medusa_lib.engine.weights import read
@@ -158,9 +159,23 @@ def test_both_activations_are_the_usual_ones():
     assert torch.allclose(gated, F.silu(x[:, :32]) * x[:, 32:], atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_hydras_chain_is_its_heads_one_after_the_other(tiny_llama, threads):
+    heads, before = random_heads(tiny_llama, count=5), torch.get_num_threads()
+    quick = QuickHydra(heads)
+    try:
+        torch.set_num_threads(threads)
+        for token in range(2, 9):
+            hidden = torch.randn(heads.shape.width)
+            wanted = draft_chain(heads, hidden, token, 5)
+            assert quick.chain(hidden[None], token, 5) == wanted
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_hydras_step_is_its_block(tiny_llama):
     heads = random_heads(tiny_llama)
-    plain, quick = heads.step, QuickHydra(heads.up, heads.down, heads.embedding)
+    plain, quick = heads.step, QuickHydra(heads)
     for count in (1, 3, 6):
         before = torch.randn(count, heads.shape.width)
         tokens = torch.arange(count)
