@@ -129,16 +129,23 @@ class QuickHydra:
 
     def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:
         """What the head before said from `[n, width]`, and ids → what this head says from."""
-        told = np.atleast_1d(np.asarray(tokens, np.int64))
-        threads = torch.get_num_threads()
+        known, threads = np.atleast_1d(np.asarray(tokens, np.int64)), torch.get_num_threads()
+        self.check_known(known.tolist())
         with share_work(threads):
-            out = hydra_step(before.contiguous().numpy(), told, self.arrays, threads)
+            out = hydra_step(before.contiguous().numpy(), known, self.arrays, threads)
         return torch.from_numpy(out)
 
     def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
         """The best guess of each of `count` heads, each told the one before."""
         threads = torch.get_num_threads()
+        self.check_known([token])
         with share_work(threads):
             return hydra_chain(
                 hidden.contiguous().numpy(), token, self.arrays, count, threads
             ).tolist()
+
+    def check_known(self, tokens: list[int]) -> None:
+        """Raises ValueError for ids outside the table, at which the loops do not look."""
+        size = len(self.arrays.told)
+        if not 0 <= min(tokens) <= max(tokens) < size:
+            raise ValueError(f"tokens must be in [0, {size - 1}], got {min(tokens)}, {max(tokens)}")

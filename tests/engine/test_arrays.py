@@ -9,8 +9,10 @@ import threading
 
 import pytest
 import torch
+from heads import random_heads
 
 from medusa_lib import run_greedy, speculate
+from medusa_lib.engine.arrays import QuickHydra
 from medusa_lib.engine.twin import quick
 
 
@@ -46,6 +48,16 @@ def test_a_mask_of_another_size_is_refused_and_one_for_all_is_spread(tiny_llama)
         for size in ((1, 1), (3, 3))
     )
     assert torch.equal(one, all_of_them)
+
+
+@pytest.mark.parametrize("token", [-1, 10_000])
+def test_tokens_that_the_heads_lack_are_refused(tiny_llama, refuses, token) -> None:
+    heads = random_heads(tiny_llama)
+    quick_heads, hidden = QuickHydra(heads), torch.zeros(1, heads.shape.width)
+    with refuses("tokens"):
+        quick_heads(hidden, token)
+    with refuses("tokens"):
+        quick_heads.chain(hidden, token, 3)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
