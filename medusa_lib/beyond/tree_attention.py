@@ -18,6 +18,11 @@ from medusa_lib.beyond.trees import follow, tree_depths
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
 
+def leads(path: Sequence[int]) -> bool:
+    """True for the first places of a branch, in their order; of a range that is seen at once."""
+    return path == range(len(path)) or list(path) == list(range(len(path)))
+
+
 @torch.inference_mode()
 def keep_path(cache: DynamicCache, start: int, path: Sequence[int]) -> None:
     """Cut the cache to its first `start` tokens and those of a tree fed after them, on `path`.
@@ -82,7 +87,7 @@ def follow_by_sampling(
 @torch.inference_mode()
 def keep(state: State, path: Sequence[int]) -> None:
     """After a pass: keep the ids and the accepted path, in the cache and in `state.hidden`."""
-    if list(path) == list(range(len(path))):
+    if leads(path):
         roll_back(state, len(state.ids) + len(path))
     else:
         keep_path(state.cache, len(state.ids), path)
@@ -92,7 +97,7 @@ def keep(state: State, path: Sequence[int]) -> None:
 
 def rows_of(numbers: torch.Tensor, path: Sequence[int]) -> torch.Tensor:
     """The rows of a pass that were kept: the last id's and the path's, `[len(path) + 1, …]`."""
-    if list(path) == list(range(len(path))):
+    if leads(path):
         return numbers[: len(path) + 1]
     return numbers[[0, *(place + 1 for place in path)]]
 
