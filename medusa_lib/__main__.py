@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run_demo(lm: LM, prompt: str, cfg: Cfg, say: Callable[[str], None]) -> Comparison:
     """STEP7: check the prompt, run both decoders; with DEBUG, say every comparison."""
     start_ids(lm, prompt)
+    get_ready(lm, partial(print, file=sys.stderr))
 
     def watch(record: LoopRecord) -> None:
         if cfg.DEBUG and record.branch:
@@ -121,7 +122,6 @@ def run(args: argparse.Namespace) -> int:
             say(f"[STEP{step}] {READY[step]}")
         else:
             say(f"[STEP7] demo: prompt {args.prompt!r}")
-            get_ready(lm, partial(print, file=sys.stderr))
             result = run_demo(lm, args.prompt, cfg, say)
             print(json.dumps(as_json(result), indent=1) if args.json else report(result))
             code = max(code, 0 if result.identical else 1)

@@ -9,6 +9,7 @@ import pytest
 
 import medusa_lib.__main__ as cli
 from medusa_lib import Comparison, Generation, compare, load_lm, run_greedy
+from medusa_lib.engine.twin import COMPILING
 
 SHORT = ["--prompt", "abc", "--max-new-tokens", "6", "--device", "cpu"]
 
@@ -33,7 +34,7 @@ def terminal(*args, **environment):
 def test_the_terminal_walks_all_steps_with_the_shipped_model():
     ran = terminal("--max-new-tokens", "4", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
+    assert ran.stderr.strip() in ("", COMPILING)  # as it does on a machine's first run
     assert "identical: yes" in ran.stdout
     assert ran.stdout.count("In a distant future, ") == 5  # the demo's line, then both texts
 
