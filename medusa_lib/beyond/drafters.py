@@ -12,7 +12,6 @@ from medusa_lib.base.checks import check_callable, check_int, checked
 from medusa_lib.base.config import DRAFT_MODEL
 from medusa_lib.base.words import Flag, Generator, ModelId, Positive, Share, Temperature, TopP
 from medusa_lib.beyond.one_pass import Branch, State, check_is_branch, one_pass, roll_back
-from medusa_lib.engine.twin import refresh
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
@@ -114,7 +113,6 @@ class ModelDrafter:
 
     def check_fits(self, _lm: LM) -> None:
         """Every run begins with it: the drafting model may have changed since the last."""
-        refresh(self.lm)
         self.own = None  # what it has read, it may have read as another
 
     def propose(self, state: State, span: int) -> Branch:

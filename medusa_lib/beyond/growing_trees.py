@@ -14,7 +14,7 @@ import torch
 from medusa_lib.base.checks import check_fields
 from medusa_lib.base.words import Node, Parents, Positive, Share
 from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
-from medusa_lib.beyond.one_pass import Branch, State, check_tree_fits
+from medusa_lib.beyond.one_pass import Branch, State, check_tree_fits, empty_cache
 from medusa_lib.beyond.trees import parents_of
 from medusa_lib.steps.model import LM
 
@@ -117,7 +117,7 @@ class GrowingDrafter(FromHidden):
     def check_fits(self, lm: LM) -> None:
         """Raises ValueError for a model that the heads are not for, or that takes no trees."""
         super().check_fits(lm)
-        check_tree_fits(State.start(lm, []))
+        check_tree_fits(State(lm, [], *empty_cache(lm)))
 
     def propose(self, state: State, span: int) -> Branch:
         """A tree of depth <= span, from the hidden states of the last pass."""

@@ -17,7 +17,7 @@ from medusa_lib.base.words import Parents
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.engine.cache import ArrayCache, growing_cache, is_growing
-from medusa_lib.engine.twin import Twin, is_touched, quick
+from medusa_lib.engine.twin import Twin, is_touched, quick, refresh
 from medusa_lib.steps.model import LM
 
 FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
@@ -43,12 +43,18 @@ class State:
     @classmethod
     def start(cls, lm: LM, ids: Sequence[int]) -> State:
         """Nothing seen yet."""
-        return cls(lm, list(ids), *empty_cache(lm))
+        return cls(lm, list(ids), *fresh_cache(lm))
 
     @property
     def seen(self) -> int:
         """How many tokens the cache holds."""
         return self.cache.get_seq_length()
+
+
+def fresh_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:
+    """`empty_cache`, with a twin that is made anew if the model has changed since the last."""
+    refresh(lm)
+    return empty_cache(lm)
 
 
 def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:

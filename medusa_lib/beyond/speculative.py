@@ -45,7 +45,6 @@ from medusa_lib.beyond.tree_attention import (
 )
 from medusa_lib.beyond.trees import check_parents, first_on, prune_tree, reorder
 from medusa_lib.beyond.typical import Typical, check_rule, verify_typically
-from medusa_lib.engine.twin import refresh
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import finish, interrupt_says, start_ids
 from medusa_lib.steps.model import LM
@@ -105,7 +104,6 @@ def prepare(
     span = knobs.span or getattr(drafter, "span", DEFAULT_SPAN)
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
-    refresh(lm)
     near_tie = NearTie.of(lm, knobs.tie_bound)
     return ids, limit, Rules(knobs, drafter, span, generator, near_tie, lm.vocab_size)
 

@@ -115,25 +115,21 @@ class Layer(NamedTuple):
 class ArrayCache:
     """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
 
-    def __init__(self, layers: int, kv_heads: int, size: int, most: int) -> None:
-        room = min(ARRAY_ROOM, most)
-        self.keys = np.zeros((layers, kv_heads, room, size), np.float32)
-        self.values = np.zeros((layers, kv_heads, room, size), np.float32)
-        self.length, self.most = 0, most
+    def __init__(self, layers: int, kv_heads: int, size: int) -> None:
+        self.keys = np.zeros((layers, kv_heads, ARRAY_ROOM, size), np.float32)
+        self.values = np.zeros((layers, kv_heads, ARRAY_ROOM, size), np.float32)
+        self.length = 0
 
     def get_seq_length(self) -> int:
         """How many tokens are held."""
         return self.length
 
     def make_room(self, count: int) -> None:
-        """Room for `count` more tokens. Raises ValueError beyond the model's context."""
+        """Room for `count` more tokens; a tree's may be more than the context has places."""
         end, room = self.length + count, self.keys.shape[2]
-        if end > self.most:
-            raise ValueError(f"tokens must be <= {self.most}, the model's context, got {end}")
         if end > room:
-            more = min(max(2 * room, end), self.most) - room
-            self.keys = np.pad(self.keys, ((0, 0), (0, 0), (0, more), (0, 0)))
-            self.values = np.pad(self.values, ((0, 0), (0, 0), (0, more), (0, 0)))
+            more = ((0, 0), (0, 0), (0, max(2 * room, end) - room), (0, 0))
+            self.keys, self.values = np.pad(self.keys, more), np.pad(self.values, more)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; their number is given as a negative one, or 0."""

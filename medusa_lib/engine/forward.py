@@ -353,11 +353,12 @@ def block(x: Array, w: Weights, layer: int, cache: Cached, fed: Fed) -> None:
 
 
 @njit(cache=True, **FAST)
-def forward(w: Weights, cache: Cached, fed: Fed, rows: int) -> tuple[Array, Array]:
-    """A pass over `fed` → (hidden states `[rows, width]`, logits `[rows, V]`) of the last rows.
+def forward(w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Array:
+    """A pass over `fed` → logits `[rows, V]`; hidden `[rows, width]` is filled: of the last rows.
 
-    cache: keys `[layers, kv_heads, room, size]` and values of the same shape, to
-    which the new tokens' are added. Nothing is checked here: there must be room for them.
+    cache: keys and values `[layers, kv_heads, room, size]` each, to which the new tokens' are
+    added. Nothing is checked here. One array is returned, not two: numba would make a
+    SystemError of an interrupt between them.
     """
     count, width = len(fed.ids), w.tokens.shape[1]
     x = np.empty((count, width), np.float32)
@@ -369,8 +370,9 @@ def forward(w: Weights, cache: Cached, fed: Fed, rows: int) -> tuple[Array, Arra
                 x[r, i] += w.places[fed.positions[r], i]
     for layer in range(len(w.qkv)):
         block(x, w, layer, cache, fed)
-    hidden = normed(x[count - rows :].copy(), w.norms[-1], w.eps, not w.gated)
-    return hidden, product(hidden, w.output, fed.threads)
+    last = x[count - len(hidden) :].copy()
+    hidden[:] = normed(last, w.norms[-1], w.eps, not w.gated)
+    return product(hidden, w.output, fed.threads)
 
 
 class Hydra(NamedTuple):

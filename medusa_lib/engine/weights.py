@@ -18,12 +18,15 @@ from medusa_lib.engine.narrow import as_array, narrow_type
 
 GELUS = ("gelu_new", "gelu_pytorch_tanh")
 ROPES = ("default", "linear", "llama3", "yarn")  # the same turns whatever the length of a text
+ATTENTION = ("eager", "sdpa")  # not one that somebody has registered
 NONE = np.zeros((0, 0), np.float32)
 
 
 def read(model: PreTrainedModel) -> Weights | None:
     """A model's weights, or None for a model that `forward` does not compute."""
     kind, config = type(model), model.config
+    if config._attn_implementation not in ATTENTION:
+        return None
     if kind is GPT2LMHeadModel and is_plain_gpt2(config):
         return read_gpt2(model)
     if kind is LlamaForCausalLM and is_plain_llama(config):
@@ -57,7 +60,8 @@ def stack(layers: Sequence[Sequence[nn.Module]], dtype: torch.dtype) -> np.ndarr
 
 def biases(layers: Sequence[Sequence[nn.Module]]) -> np.ndarray:
     """The biases of one place in each block → `[layers, out]`, or `[layers, 0]` for none."""
-    if getattr(layers[0][0], "bias", None) is None:
+    having = {part.bias is not None for parts in layers for part in parts}
+    if having == {False}:
         return np.zeros((len(layers), 0), np.float32)
     return as_array(torch.stack([torch.cat([p.bias for p in parts]) for parts in layers]))
 

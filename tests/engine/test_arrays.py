@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 
+import numba
 import pytest
 import torch
 from heads import random_heads
 
 from medusa_lib import run_greedy, speculate
-from medusa_lib.engine.arrays import QuickHydra
+from medusa_lib.engine.arrays import QuickHydra, QuickLinear
 from medusa_lib.engine.twin import quick
 
 
@@ -20,7 +21,7 @@ def test_nothing_is_written_beyond_the_context(tiny_gpt2, refuses) -> None:
     twin = quick(tiny_gpt2)
     cache = twin.new_cache()
     twin.read(cache, [2] * (twin.context - 1))
-    with refuses("tokens", twin.context + 1):
+    with refuses("positions"):
         twin.read(cache, [2, 3])
     assert cache.get_seq_length() == twin.context - 1
 
@@ -91,3 +92,39 @@ def test_several_threads_at_once_write_what_each_would_alone(lm) -> None:
     finally:
         torch.set_num_threads(before)
     assert said == {prompt: run_greedy(lm, prompt, 30).new_ids for prompt in prompts}
+
+
+def test_no_more_rows_than_were_fed_come_back(tiny_llama) -> None:
+    twin = quick(tiny_llama)
+    logits, hidden = twin(twin.new_cache(), [2, 3], None, torch.arange(2), 3)
+    assert len(logits) == len(hidden) == 2
+
+
+def test_numbers_of_another_width_are_refused(tiny_llama, refuses) -> None:
+    heads = random_heads(tiny_llama)
+    loops = QuickHydra(heads)
+    with refuses("hidden states"):
+        loops.chain(torch.zeros(1, heads.shape.width + 1), 3, 2)
+    with refuses("tokens"):
+        loops(torch.zeros(3, heads.shape.width), 3)
+    with refuses("hidden states"):
+        QuickLinear(torch.zeros(4, 5))(torch.zeros(2, 6))
+
+
+def test_heads_whose_words_the_table_lacks_are_left_to_themselves(tiny_llama) -> None:
+    heads = random_heads(tiny_llama)
+    heads.vocab[:] = 10**6
+    assert heads.fast is heads
+
+
+def test_numbas_number_of_threads_stays_as_it_was(lm) -> None:
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        speculate(lm, "Once", None, 2)
+        assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(before)
+        torch.set_num_threads(threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import os
 import pickle
 import shutil
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import same_weights, small_gpt2, small_llama, small_tokenizer
+from tiny_models import CONTEXT, same_weights, small_gpt2, small_llama, small_tokenizer
 from torch import nn
-from transformers import GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import AttentionInterface, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import medusa_lib
 from medusa_lib import encode, last_logits, load_lm, make_lm, run_greedy, speculate
@@ -515,3 +517,154 @@ print(medusa_lib.__file__, sum(loops.forward.stats.cache_hits.values()))
         assert where.startswith(str(tmp_path))
         hits.append(int(hit))
     assert hits == [0, 1]
+
+
+@pytest.mark.parametrize("drafter", ["heads_tree", "heads_ngram", "branches"])
+def test_a_wide_tree_fits_at_the_end_of_the_context(lm, drafter) -> None:
+    prompt = " ".join(["the king and the queen"] * 101)[: 5 * 404]
+    ids = encode(lm, prompt)[0]
+    room = lm.context_length - len(ids)
+    while room > 9:
+        prompt += " and"
+        room = lm.context_length - encode(lm, prompt).shape[1]
+    assert 0 < room <= 9
+    run = speculate(lm, prompt, drafter, 50)
+    assert run.new_ids == run_greedy(lm, prompt, 50).new_ids
+
+
+def swap_rows(model) -> None:
+    """The sum of the weights stays as it was."""
+    head = model.lm_head.weight.data
+    head[[3, 4, 5, 6]] = head[[6, 5, 4, 3]]
+
+
+def turn_otherwise(model) -> None:
+    """A buffer, which is no parameter."""
+    model.model.rotary_emb.inv_freq.mul_(0.1)
+
+
+def fewer_layers(model) -> None:
+    """A Llama takes as many layers as its config says, whatever it has."""
+    model.config.num_hidden_layers = 1
+
+
+@pytest.mark.parametrize("change", [swap_rows, turn_otherwise, fewer_layers])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_whatever_is_changed_is_seen(tiny_llama, change, when) -> None:
+    lm = copy.deepcopy(tiny_llama)
+    if when == "after":
+        assert same_text(lm)
+    before = says(lm)
+    change(lm.model)
+    assert not torch.equal(says(lm), before)
+    assert same_text(lm)
+
+
+def test_an_attention_that_somebody_registered_is_obeyed(fresh) -> None:
+    def near(module, query, key, value, mask, **rest):
+        scores = torch.full((query.shape[2], key.shape[2]), -1e9).triu(
+            1 - query.shape[2] + key.shape[2]
+        )
+        scores += torch.full_like(scores, -1e9).tril(key.shape[2] - query.shape[2] - 2)
+        rest.pop("is_causal", None)
+        return sdpa_attention_forward(
+            module, query, key, value, scores[None, None], is_causal=False, **rest
+        )
+
+    before = says(fresh)
+    AttentionInterface.register("near", near)
+    fresh.model.set_attn_implementation("near")
+    assert not torch.equal(says(fresh), before)
+    assert not has_twin(fresh)
+
+
+def test_a_wrapped_forward_is_still_somebody_elses(fresh, monkeypatch) -> None:
+    kind = type(fresh.model)
+    original = kind.forward
+
+    @functools.wraps(original)
+    def reversed_logits(self, *args, **kwargs):
+        out = original(self, *args, **kwargs)
+        out.logits = out.logits.flip(-1)
+        return out
+
+    assert same_text(fresh)
+    before = says(fresh)
+    monkeypatch.setattr(kind, "forward", reversed_logits)
+    assert same_text(fresh)
+    assert not torch.equal(says(fresh), before)
+
+
+def test_a_biased_output_layer_is_obeyed(fresh) -> None:
+    head = nn.Linear(32, fresh.vocab_size)
+    nn.init.uniform_(head.bias, -0.009, 0.009)
+    with torch.no_grad():
+        head.weight.copy_(fresh.model.lm_head.weight)
+    fresh.model.lm_head = head.eval()
+    assert not has_twin(fresh)
+    assert same_text(fresh)
+
+
+def test_a_norm_or_a_bias_that_is_missing_is_no_error(tiny_gpt2, tiny_llama) -> None:
+    gpt2, llama = copy.deepcopy(tiny_gpt2), copy.deepcopy(tiny_llama)
+    gpt2.model.transformer.h[0].ln_1.bias = None
+    llama.model.model.layers[0].self_attn.q_proj = nn.Linear(32, 32).eval()
+    for lm in (gpt2, llama):
+        assert not has_twin(lm)
+        assert same_text(lm)
+
+
+class Demanding(GPT2LMHeadModel):
+    """A model that cannot be made from its config alone."""
+
+    def __init__(self, config, extra):
+        super().__init__(config)
+        self.extra = extra
+
+
+def test_a_class_of_somebodys_own_is_no_error(tiny_gpt2) -> None:
+    model = Demanding(tiny_gpt2.model.config, 3)
+    model.load_state_dict(tiny_gpt2.model.state_dict())
+    lm = make_lm(tiny_gpt2.tokenizer, model, "own")
+    assert not has_twin(lm)
+    assert same_text(lm)
+
+
+def test_a_pass_without_a_run_sees_a_change_too(fresh) -> None:
+    assert has_twin(fresh)
+    with torch.no_grad():
+        fresh.model.lm_head.weight.neg_()
+    assert torch.allclose(
+        one_pass(State.start(fresh, [2, 3]), [])[-1],
+        last_logits(fresh, torch.tensor([[2, 3]])),
+        atol=1e-4,
+    )
+
+
+def test_a_context_beyond_the_models_places_has_no_twin(tiny_llama) -> None:
+    lm = dataclasses.replace(tiny_llama, context_length=CONTEXT + 20)
+    assert not has_twin(lm)
+    assert (
+        speculate(lm, "ab", None, CONTEXT + 9).new_ids == run_greedy(lm, "ab", CONTEXT + 9).new_ids
+    )
+
+
+def test_an_interrupt_in_a_pass_is_an_interrupt_and_the_next_run_goes_on(lm) -> None:
+    code = """
+import signal
+from medusa_lib import load_lm, speculate
+lm, ended = load_lm(device="cpu"), []
+wanted = speculate(lm, "Once upon a time", "heads_chain", 60).new_ids
+for tick in range(60):
+    signal.setitimer(signal.ITIMER_REAL, 0.004 + tick / 4000)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        speculate(lm, "Once upon a time", "heads_chain", 200)
+    except BaseException as error:
+        ended.append(type(error).__name__)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+assert set(ended) <= {"KeyboardInterrupt"}, ended
+assert len(ended) > 20
+assert speculate(lm, "Once upon a time", "heads_chain", 60).new_ids == wanted
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
