@@ -27,6 +27,7 @@ class PlainLoops:
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.context = len(weights.places) or weights.heads.turns.shape[1]
+        self.vocab_size = len(weights.tokens)
         self.layers, self.size = len(weights.qkv), weights.mix.shape[2] // weights.heads.count
         self.kv_heads = (weights.qkv.shape[1] // self.size - weights.heads.count) // 2
 
@@ -62,7 +63,7 @@ class PlainLoops:
         positions: torch.Tensor,
     ) -> Fed:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
-        known, count, places = len(self.weights.tokens), len(ids), positions.numpy()
+        known, count, places = self.vocab_size, len(ids), positions.numpy()
         if not 0 <= min(ids) <= max(ids) < known:
             raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
         cache.make_room(count)

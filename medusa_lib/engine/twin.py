@@ -32,12 +32,16 @@ class Twin(Protocol):
     """What computes a model's passes in its place: see PlainLoops, the one there is."""
 
     context: int
+    vocab_size: int
 
     def new_cache(self) -> ArrayCache:
         """An empty cache."""
 
     def __call__(self, cache: ArrayCache, *fed: object) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass → (logits, hidden states)."""
+
+    def read(self, cache: ArrayCache, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass over a text, each token of which attends to those before it."""
 
 
 def quick(lm: LM) -> Twin | None:
@@ -201,7 +205,7 @@ def answers_alike(twin: Twin, model: PreTrainedModel) -> bool:
     As far as the rule for near ties can make good, and to 1e-4 of the largest logit.
     """
     count = min(6, twin.context)
-    ids = [place % len(twin.weights.tokens) for place in range(count)]
+    ids = [place % twin.vocab_size for place in range(count)]
     wanted = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     cache, first = twin.new_cache(), max(1, count - 1)
     parts = [twin.read(cache, part)[0] for part in (ids[:first], ids[first:]) if part]
