@@ -1,19 +1,20 @@
 """Run notebooks and store their outputs as the tests want them: `python tests/refresh.py FILE …`.
 
 One clean run from top to bottom, without widget states, times or anything of this machine.
-Without a file: README's table of lessons, and the links from each lesson to the next, are
-brought in step with `medusa_lib/base/course.py`.
+Without a file: README's table of lessons, and in each lesson the links to its neighbours and the
+minutes it takes, are brought in step with `medusa_lib/base/course.py` and `tests/minutes.py`.
 """
 
+import os
 import re
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+from minutes import minutes
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
 
-from medusa_lib.base.course import BEYOND, LESSONS, STEPS, Lesson
+from medusa_lib.base.course import LESSONS, Lesson
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 600  # for one cell
@@ -48,21 +49,34 @@ def update_readme(path: Path) -> None:
     path.write_text(old.sub(lambda _: table, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def link(path: Path, following: Lesson) -> None:
-    """Let a notebook's line of neighbours end with the lesson that follows, if it lacks it."""
-    notebook, name = nbformat.read(path, as_version=4), Path(following.notebook).name
-    first = notebook.cells[0]
-    if f"({name})" not in first.source:
-        first.source += f" · [{title(following)}]({name}) →"
-        nbformat.write(notebook, path)
+def neighbours(lesson: Lesson) -> str:
+    """The lessons before and after, as links from this one's notebook."""
+    at, here = LESSONS.index(lesson), Path(lesson.notebook).parent
+    links = [
+        f"[{title(other)}]({os.path.relpath(other.notebook, here)})"
+        for other in LESSONS[max(0, at - 1) : at] + LESSONS[at + 1 : at + 2]
+    ]
+    before = f"← {links[0]}" if at else "← this is the first lesson"
+    after = f"{links[-1]} →" if at + 1 < len(LESSONS) else "this is the last lesson"
+    return f"{before} · {after}"
+
+
+def announce(path: Path, lesson: Lesson) -> None:
+    """Write a lesson's line of neighbours and minutes anew; what it says of its code is kept."""
+    notebook = nbformat.read(path, as_version=4)
+    line = re.compile(r"^.* · about .* · (code: [^·\n]*`).*$", re.M)
+    time = f"about {minutes(notebook)} minutes"
+    new = rf"{neighbours(lesson)} · {time} · \1"
+    notebook.cells[0].source = line.sub(new, notebook.cells[0].source)
+    nbformat.write(notebook, path)
 
 
 def main(paths: list[str]) -> None:
     """Refresh each notebook, the first that fails ends it with its error; none: see above."""
     if not paths:
         update_readme(ROOT / "README.md")
-        for lesson, following in (*pairwise(STEPS), *pairwise(BEYOND)):
-            link(ROOT / "notebooks" / lesson.notebook, following)
+        for lesson in LESSONS:
+            announce(ROOT / "notebooks" / lesson.notebook, lesson)
     for path in map(Path, paths):
         try:
             refresh(path)
