@@ -93,8 +93,9 @@ def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None
     the bonus. With `parents` the branch is a tree, and row i + 1 is what the model says after
     its token i and that token's ancestors. The cache grows by everything fed.
     """
-    fed = [*state.ids[state.seen :], *branch]
-    mask, positions = mask_and_positions(state, len(fed), parents)
+    fed, mask, positions = [*state.ids[state.seen :], *branch], None, None
+    if state.twin is None or parents is not None:  # else one after the other, as a twin reads
+        mask, positions = mask_and_positions(state, len(fed), parents)
     logits, state.hidden = run_model(state, fed, mask, positions, len(branch) + 1)
     return logits.float()  # [len(branch) + 1, V]
 
@@ -116,7 +117,11 @@ def mask_and_positions(
 
 
 def run_model(
-    state: State, fed: list[int], mask: torch.Tensor | None, positions: torch.Tensor, rows: int
+    state: State,
+    fed: list[int],
+    mask: torch.Tensor | None,
+    positions: torch.Tensor | None,
+    rows: int,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The last `rows` rows of a pass → (logits `[rows, V]`, hidden states `[rows, width]`)."""
     if state.twin is not None:

@@ -14,7 +14,16 @@ import torch
 from torch import nn
 
 from medusa_lib.engine.cache import ArrayCache
-from medusa_lib.engine.forward import Fed, Hydra, Weights, forward, hydra_chain, hydra_step, linear
+from medusa_lib.engine.forward import (
+    Fed,
+    Hydra,
+    Weights,
+    forward,
+    hydra_chain,
+    hydra_step,
+    in_strips,
+    linear,
+)
 from medusa_lib.engine.narrow import as_array, narrow_type
 
 NO_MASK = np.zeros((0, 0), np.float32)
@@ -28,8 +37,8 @@ class PlainLoops:
         self.weights = weights
         self.context = len(weights.places) or weights.heads.turns.shape[1]
         self.vocab_size = len(weights.tokens)
-        self.layers, self.size = len(weights.qkv), weights.mix.shape[2] // weights.heads.count
-        self.kv_heads = (weights.qkv.shape[1] // self.size - weights.heads.count) // 2
+        self.layers, heads = len(weights.qkv), weights.heads
+        self.kv_heads, self.size = heads.count // heads.shared, weights.mix.shape[2] // heads.count
 
     def new_cache(self) -> ArrayCache:
         """An empty cache."""
@@ -40,30 +49,32 @@ class PlainLoops:
         cache: ArrayCache,
         ids: Sequence[int],
         mask: torch.Tensor | None,
-        positions: torch.Tensor,
+        positions: torch.Tensor | None,
         rows: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over n ids after those cached → (logits `[rows, V]`, hidden `[rows, width]`).
 
         mask: `[1, 1, n, seen + n]`, added to attention's scores; None: each token attends to all
-        before it. positions: `[n]`. Raises ValueError for ids that the model does not have.
+        before it. positions: `[n]`; None: one after the other. Raises ValueError for ids that the
+        model does not have.
         """
         fed = self.fed(cache, ids, mask, positions)
         # Where nothing is unseen, there is a row less than asked for.
         hidden = np.empty((min(rows, len(ids)), self.weights.tokens.shape[1]), np.float32)
         logits = share_work(forward, self.weights, (cache.keys, cache.values), fed, hidden)
         cache.length += len(ids)
-        return torch.from_numpy(logits), torch.from_numpy(hidden)
+        return torch.from_numpy(logits[:, : self.vocab_size]), torch.from_numpy(hidden)
 
     def fed(
         self,
         cache: ArrayCache,
         ids: Sequence[int],
         mask: torch.Tensor | None,
-        positions: torch.Tensor,
+        positions: torch.Tensor | None,
     ) -> Fed:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
-        known, count, places = self.vocab_size, len(ids), positions.numpy()
+        known, count, seen = self.vocab_size, len(ids), cache.length
+        places = np.arange(seen, seen + count) if positions is None else positions.numpy()
         if not 0 <= min(ids) <= max(ids) < known:
             raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
         cache.make_room(count)
@@ -71,26 +82,27 @@ class PlainLoops:
             raise ValueError(f"positions must be {count} in [0, {self.context - 1}], got {places}")
         added = NO_MASK
         if mask is not None:
-            whole = mask.float().expand(1, 1, count, cache.length + count)
-            added = whole[0, 0].contiguous().numpy()
-        return Fed(np.array(ids), places, added, cache.length, torch.get_num_threads())
+            added = mask.float().expand(1, 1, count, seen + count)[0, 0].contiguous().numpy()
+        return Fed(np.array(ids), places, added, seen, torch.get_num_threads())
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""
-        positions = torch.arange(cache.length, cache.length + len(ids))
-        return self(cache, ids, None, positions, len(ids))
+        return self(cache, ids, None, None, len(ids))
 
 
 def share_work(call: Callable[..., np.ndarray], *given: object) -> np.ndarray:
     """Call compiled code that uses torch's number of threads, which nobody else does meanwhile."""
     threads = torch.get_num_threads()
+    wanted = min(threads, numba.config.NUMBA_NUM_THREADS)
     with ONE_AT_A_TIME:
         before = numba.get_num_threads()
         try:
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+            if before != wanted:
+                numba.set_num_threads(wanted)
             return call(*given)
         finally:
-            numba.set_num_threads(before)
+            if before != wanted:
+                numba.set_num_threads(before)
             if torch.get_num_threads() != threads:  # numba's first call changes it
                 torch.set_num_threads(threads)
 
@@ -100,7 +112,8 @@ class QuickLinear(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.w = as_array(weight, narrow_type([weight]))
+        self.outputs, self.inside = weight.shape
+        self.w = in_strips(as_array(weight, narrow_type([weight])))
         self.b = np.zeros(0, np.float32) if bias is None else as_array(bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -108,9 +121,9 @@ class QuickLinear(nn.Module):
 
         Raises ValueError for numbers of another width.
         """
-        rows = check_width(x.reshape(-1, x.shape[-1]), self.w.shape[1])
+        rows = check_width(x.reshape(-1, x.shape[-1]), self.inside)
         out = share_work(linear, rows, self.w, self.b, torch.get_num_threads())
-        return torch.from_numpy(out).view(*x.shape[:-1], -1)
+        return torch.from_numpy(out[:, : self.outputs]).reshape(*x.shape[:-1], -1)
 
 
 def check_width(rows: torch.Tensor, width: int) -> np.ndarray:
@@ -130,19 +143,18 @@ class QuickHydra:
     def __init__(self, heads: nn.Module) -> None:
         width, up, down = heads.shape.width, heads.up, heads.down
         told = heads.embedding @ up.weight[:, width:].t() + up.bias  # [V, inner]
-        narrow = (up.weight[:, :width], down.weight, heads.out.weight)
-        first, second, out = (as_array(w, narrow_type([w])) for w in narrow)
+        layers = (up.weight[:, :width], down.weight, heads.out.weight)
+        first, second, out = (in_strips(as_array(w, narrow_type([w]))) for w in layers)
         arrays = as_array(told), first, second, as_array(down.bias), out
         self.arrays = Hydra(*arrays, heads.vocab.numpy().copy())
         self.width = width
-        self.check_sizes()
+        self.check_sizes([tuple(each.shape) for each in (*layers, down.bias)])
 
-    def check_sizes(self) -> None:
+    def check_sizes(self, shapes: list[tuple[int, ...]]) -> None:
         """Raises ValueError where an array would be read beyond its end."""
-        h, inner = self.arrays, self.arrays.told.shape[1]
-        shapes = [each.shape for each in (h.up, h.down, h.bias, h.out)]
-        wanted = [(inner, self.width), (self.width, inner), (self.width,)]
-        if shapes != [*wanted, (len(h.vocab), self.width)] or not self.knows(h.vocab.tolist()):
+        inner, words = self.arrays.told.shape[1], self.arrays.vocab
+        wanted = [(inner, self.width), (self.width, inner), (len(words), self.width), (self.width,)]
+        if shapes != wanted or not self.knows(words.tolist()):
             raise ValueError(f"heads must fit width {self.width}, got {shapes}")
 
     def __call__(self, before: torch.Tensor, tokens: torch.Tensor | int) -> torch.Tensor:

@@ -3,7 +3,7 @@
 You can skip this module: nothing in a lesson depends on how it works. It is what
 `model(input_ids)` computes, with a cache, one number after the other; numba makes machine code
 of it. Read it from the end: `forward` is the whole pass, `block` one layer, `attend` its
-attention, and `tile` is where nearly all of the time goes.
+attention, and `times_strip` is where nearly all of the time goes.
 
 All compiled functions stand in this one file: numba keeps them on disk until the file changes.
 """
@@ -11,11 +11,14 @@ All compiled functions stand in this one file: numba keeps them on disk until th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, prange, types
+from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, overload
 
 Array = np.ndarray
@@ -26,7 +29,16 @@ Cached = tuple[Array, Array]  # keys and values
 FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
 WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
-TILE = 4  # rows, and outputs, that are multiplied together
+TILE = 4  # rows, and keys, that attention multiplies together
+FEATURES = {name for name, there in binding.get_host_cpu_features().items() if there}
+# Numbers in one of the processor's vectors, and how many rows' sums it keeps without writing them
+# to memory: it holds 32 vectors, or 16.
+LANES, MOST_ROWS = (16, 12) if "avx512f" in FEATURES else (8, 6 if "avx2" in FEATURES else 4)
+STRIP = 2 * LANES  # outputs that are computed side by side
+CHAINS = 16  # vectors of sums to have under way: an addition takes several steps
+FLOAT, WHOLE, BITS = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+VECTOR = ir.VectorType(FLOAT, LANES)
+STORED = {types.float32: FLOAT, types.uint16: ir.HalfType(), types.int16: ir.IntType(16)}
 WORTH_WAKING = 2**17  # multiplications; waking other threads takes as long as half of them
 ONE = np.float32(1)  # beside a float32 a plain 1 would make a float64
 ZERO = np.int64(0)  # a plain 0 is a type of its own, for which all is compiled again
@@ -36,10 +48,12 @@ GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
 class Heads(NamedTuple):
     """Attention's heads: how many, what their scores are multiplied by, rotary positions.
 
-    turns: `[2, context, head_dim / 2]`, cosines and sines; empty where positions are learned.
+    shared: how many share keys and values. turns: `[2, context, head_dim / 2]`, cosines and
+    sines; empty where positions are learned.
     """
 
     count: int
+    shared: int
     scale: float
     turns: Array
 
@@ -48,8 +62,9 @@ class Weights(NamedTuple):
     """A model's weights as arrays.
 
     Matrices are float32 or, where that holds each of their numbers exactly, 16 bits: uint16 for
-    half precision, int16 for bfloat16. Biases and places that a family lacks are empty. norms:
-    scale and shift. gated: SwiGLU and RMS norm, as in Llama; else GELU and layer norm.
+    half precision, int16 for bfloat16. All but `tokens` are kept `in_strips`. Biases and places
+    that a family lacks are empty. norms: scale and shift. gated: SwiGLU and RMS norm, as in
+    Llama; else GELU and layer norm.
     """
 
     tokens: Array  # [V, width]
@@ -107,6 +122,135 @@ def _widened(stored):  # noqa: ANN001, ANN202
     return lambda stored: stored
 
 
+def in_strips(w: Array) -> Array:
+    """A matrix `[…, out, in]` as strips of outputs, in the order in which a product reads it.
+
+    → `[…, strips, in, STRIP]`; the last strip is filled up with zeros.
+    """
+    *most, outputs, inside = w.shape
+    strips = -(-outputs // STRIP)
+    whole = np.zeros((*most, strips * STRIP, inside), w.dtype)
+    whole[..., :outputs, :] = w
+    return np.swapaxes(whole.reshape(*most, strips, STRIP, inside), -1, -2).copy()
+
+
+# Whole vectors, of which numba knows nothing: these functions write the processor's instructions
+# by LLVM's builder `b`, and are called when `times_strip` is compiled.
+
+
+def moved(b: ir.IRBuilder, pointer: ir.Value, by: ir.Value | int) -> ir.Value:
+    """The place that lies some numbers further on."""
+    return b.gep(pointer, [WHOLE(by) if isinstance(by, int) else by])
+
+
+def stored_vector(b: ir.IRBuilder, pointer: ir.Value, kind: ir.Type) -> ir.Value:
+    """The vector of weights from a pointer on, widened."""
+    size = 4 if kind is FLOAT else 2
+    place = b.bitcast(pointer, ir.VectorType(kind, LANES).as_pointer())
+    stored = b.load(place, align=size)
+    if kind == STORED[types.int16]:  # bfloat16: the first 16 bits of a float32
+        bits = ir.VectorType(BITS, LANES)
+        return b.bitcast(b.shl(b.zext(stored, bits), ir.Constant(bits, [16] * LANES)), VECTOR)
+    return stored if kind is FLOAT else b.fpext(stored, VECTOR)
+
+
+def everywhere(b: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    """A vector of one number, again and again."""
+    nothing = ir.Constant(VECTOR, ir.Undefined)
+    first = b.insert_element(nothing, b.load(pointer), BITS(0))
+    return b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(BITS, LANES), [0] * LANES))
+
+
+def products_at(
+    b: ir.IRBuilder, rows: Sequence[ir.Value], strip: ir.Value, kind: ir.Type, i: ir.Value
+) -> list[ir.Value]:
+    """Place i of each row times both vectors of the strip's place i, row after row."""
+    at = moved(b, strip, b.mul(i, WHOLE(STRIP)))
+    weights = [stored_vector(b, moved(b, at, half), kind) for half in (0, LANES)]
+    numbers = [everywhere(b, moved(b, row, i)) for row in rows]
+    return [b.fmul(number, w, flags=("fast",)) for number in numbers for w in weights]
+
+
+def met(b: ir.IRBuilder, *ways: tuple[ir.Value, ir.Block]) -> ir.PhiInstr:
+    """The value that was made on the way by which one came here."""
+    phi = b.phi(ways[0][0].type)
+    for way in ways:
+        phi.add_incoming(*way)
+    return phi
+
+
+def added_up(
+    b: ir.IRBuilder, places: tuple[ir.Value, ir.Value], step: int, sums: list, at: Callable
+) -> list[ir.Value]:
+    """A loop over some places, `step` at a time, that adds what `at(place)` says → the sums."""
+    (first, last), before = places, b.block
+    body, after = b.append_basic_block(), b.append_basic_block()
+    b.cbranch(b.icmp_signed("<", first, last), body, after)
+    b.position_at_end(body)
+    i, *old = (met(b, (value, before)) for value in (first, *sums))
+    more = [number for k in range(step) for number in at(b.add(i, WHOLE(k)))]
+    new = [b.fadd(total, number, flags=("fast",)) for total, number in zip(old, more, strict=False)]
+    following, new = b.add(i, WHOLE(step)), new + old[len(new) :]
+    for phi, value in zip((i, *old), (following, *new), strict=True):
+        phi.add_incoming(value, body)
+    b.cbranch(b.icmp_signed("<", following, last), body, after)
+    b.position_at_end(after)
+    return [met(b, (one, before), (other, body)) for one, other in zip(sums, new, strict=True)]
+
+
+def some_rows(b: ir.IRBuilder, inside: ir.Value, at: Callable, outs: Sequence[ir.Value]) -> None:
+    """Some rows times a strip: two vectors of sums a row, written when all is added."""
+    each = 2 * len(outs)
+    chains = max(1, CHAINS // each)
+    sums = [ir.Constant(VECTOR, None)] * (each * chains)
+    whole = b.mul(b.sdiv(inside, WHOLE(chains)), WHOLE(chains))
+    sums = added_up(b, (WHOLE(0), whole), chains, sums, at)
+    if chains > 1:
+        sums = added_up(b, (whole, inside), 1, sums, at)
+    for place in range(each):
+        total = reduce(partial(b.fadd, flags=("fast",)), sums[place::each])
+        out = moved(b, outs[place // 2], place % 2 * LANES)
+        b.store(total, b.bitcast(out, VECTOR.as_pointer()), align=4)
+
+
+@intrinsic
+def times_strip(_context: object, x: types.Type, w: types.Type, out: types.Type, which: types.Type):  # noqa: ANN201
+    """Some rows of x `[n, in]` times one strip of w → their place in out `[n, strips · STRIP]`.
+
+    which: the first row, how many, the strip. Each weight is read once for all of these rows;
+    for each number of rows there is a loop of its own.
+    """
+
+    def generate(context, b, signature, args):  # noqa: ANN001, ANN202
+        kinds, (first, count, strip) = signature.args[:3], unpack_tuple(b, args[3], 3)
+        x, w, out = (
+            context.make_array(kind)(context, b, value)
+            for kind, value in zip(kinds, args, strict=False)
+        )
+        width, inside, outputs = (unpack_tuple(b, array.shape)[1] for array in (x, w, out))
+        kind = STORED[kinds[1].dtype]
+        weights = b.bitcast(w.data, kind.as_pointer())
+        weights = moved(b, weights, b.mul(strip, b.mul(inside, WHOLE(STRIP))))
+        from_x = moved(b, x.data, b.mul(first, width))
+        to_out = b.add(b.mul(first, outputs), b.mul(strip, WHOLE(STRIP)))
+        to_out = moved(b, out.data, to_out)
+        after = b.append_basic_block()
+        choice = b.switch(count, after)
+        for number in range(1, MOST_ROWS + 1):
+            choice.add_case(WHOLE(number), b.append_basic_block())
+            b.position_at_end(choice.cases[-1][1])
+            rows, outs = (
+                [moved(b, start, b.mul(WHOLE(row), size)) for row in range(number)]
+                for start, size in ((from_x, width), (to_out, outputs))
+            )
+            some_rows(b, inside, partial(products_at, b, rows, weights, kind), outs)
+            b.branch(after)
+        b.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(x, w, out, which), generate
+
+
 @njit(**WOVEN)
 def one_output(x: Array, w: Array, out: Array, row: int, o: int) -> None:
     """One row of x `[n, in]` times one output of w `[out, in]` → its place in out `[n, out]`."""
@@ -157,25 +301,37 @@ def some_outputs(x: Array, w: Array, out: Array, first: int, last: int) -> None:
                 one_output(x, w, out, r, place)
 
 
+@njit(**INNER)
+def some_strips(x: Array, w: Array, out: Array, first: int, last: int) -> None:
+    """x `[n, in]` times the strips `first` to `last` of w → their places in out."""
+    parts = (len(x) + MOST_ROWS - 1) // MOST_ROWS
+    for strip in range(first, last):
+        for part in range(parts):
+            row, end = part * len(x) // parts, (part + 1) * len(x) // parts
+            times_strip(x, w, out, (row, end - row, strip))
+
+
 @njit(parallel=True, **FAST)
 def product(x: Array, w: Array, threads: int) -> Array:
-    """x `[n, in]` times w `[out, in]` → `[n, out]`; each thread computes some of the outputs."""
-    rows, outputs = len(x), len(w)
-    out = np.empty((rows, outputs), np.float32)
-    if threads == 1 or rows * w.size < WORTH_WAKING:
-        some_outputs(x, w, out, ZERO, np.int64(outputs))
+    """x `[n, in]` times w, in strips → `[n, strips · STRIP]`; each thread computes some of them."""
+    strips = len(w)
+    out = np.empty((len(x), strips * STRIP), np.float32)
+    if threads == 1 or len(x) * w.size < WORTH_WAKING:
+        some_strips(x, w, out, ZERO, np.int64(strips))
         return out
-    tiles = (outputs + TILE - 1) // TILE
     for part in prange(threads):
-        first, end = part * tiles // threads * TILE, (part + 1) * tiles // threads * TILE
-        some_outputs(x, w, out, np.int64(first), np.int64(min(end, outputs)))
+        first, end = part * strips // threads, (part + 1) * strips // threads
+        some_strips(x, w, out, np.int64(first), np.int64(end))
     return out
 
 
 @njit(error_model="numpy", nogil=True)
 def exp(x: np.float32) -> np.float32:
-    """e to the x to 3e-7 in sums and products, of which 16 go at a time (Cephes library)."""
-    x = min(max(x, np.float32(-87)), np.float32(88))  # what is masked becomes next to nothing
+    """e to the x to 3e-7 in sums and products, of which 16 go at a time (Cephes library).
+
+    Below -80 it is 0: processors take a hundred times as long for numbers close to nothing.
+    """
+    given, x = x, min(max(x, np.float32(-87)), np.float32(88))
     whole = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     rest = x - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
     p = np.float32(1.9875691500e-4) * rest + np.float32(1.3981999507e-3)
@@ -184,7 +340,7 @@ def exp(x: np.float32) -> np.float32:
     p = p * rest + np.float32(1.6666665459e-1)
     p = p * rest + np.float32(5.0000001201e-1)
     power = np.int32((np.int32(whole) + 127) << 23).view(np.float32)  # 2 to the whole
-    return (p * rest * rest + rest + ONE) * power
+    return (p * rest * rest + rest + ONE) * power if given > np.float32(-80) else np.float32(0)
 
 
 @njit(**WOVEN)
@@ -212,7 +368,7 @@ def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
 
 @njit(**FAST)
 def add(x: Array, more: Array) -> None:
-    """Add `[n, width]` to x in place."""
+    """Add `[n, width]`, or the beginning of wider rows, to x in place."""
     for r in range(len(x)):
         for i in range(x.shape[1]):
             x[r, i] += more[r, i]
@@ -220,7 +376,7 @@ def add(x: Array, more: Array) -> None:
 
 @njit(cache=True, **FAST)
 def linear(x: Array, w: Array, bias: Array, threads: int) -> Array:
-    """A linear layer: x `[n, in]`, w `[out, in]`, bias `[out]` or empty → `[n, out]`."""
+    """A linear layer: x `[n, in]`, w in strips, bias `[out]` or empty → `[n, strips · STRIP]`."""
     out = product(x, w, threads)
     for r in range(len(out)):
         for i in range(bias.size):
@@ -229,11 +385,10 @@ def linear(x: Array, w: Array, bias: Array, threads: int) -> Array:
 
 
 @njit(**FAST)
-def activated(up: Array, gated: bool) -> Array:
-    """GELU of `[n, inner]`; gated: SiLU of the first half of `[n, 2 inner]` times the second."""
-    rows, inner = len(up), up.shape[1] // 2 if gated else up.shape[1]
-    out = np.empty((rows, inner), np.float32)
-    for r in range(rows):
+def activated(up: Array, inner: int, gated: bool) -> Array:
+    """GELU of the first `inner` numbers of each row; gated: their SiLU times the next `inner`."""
+    out = np.empty((len(up), inner), np.float32)
+    for r in range(len(up)):
         if gated:
             for i in range(inner):
                 out[r, i] = silu(up[r, i], ONE) * up[r, inner + i]
@@ -314,14 +469,14 @@ def one_head(q: Array, keys: Array, values: Array, fed: Fed) -> Array:
 def some_heads(qkv: Array, heads: Heads, cached: Cached, fed: Fed, out: Array, part: Part) -> None:
     """Attention of some of the heads over the cache and the new tokens → their place in out."""
     (keys, values), (first, last), rows = cached, part, len(qkv)
-    size, shared = keys.shape[2], heads.count // len(keys)
+    size = keys.shape[2]
     for head in range(first, last):
         q = np.empty((rows, size), np.float32)
         for r in range(rows):
             for i in range(size):
                 q[r, i] = qkv[r, head * size + i] * np.float32(heads.scale)
             turn(q[r], heads.turns, fed.positions[r])
-        mixed = one_head(q, keys[head // shared], values[head // shared], fed)
+        mixed = one_head(q, keys[head // heads.shared], values[head // heads.shared], fed)
         for r in range(rows):
             for i in range(size):
                 out[r, head * size + i] = mixed[r, i]
@@ -349,7 +504,8 @@ def block(x: Array, w: Weights, layer: int, cache: Cached, fed: Fed) -> None:
     add(x, linear(mixed, w.mix[layer], w.mix_bias[layer], threads))
     inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
     up = linear(inside, w.up[layer], w.up_bias[layer], threads)
-    add(x, linear(activated(up, w.gated), w.down[layer], w.down_bias[layer], threads))
+    up = activated(up, w.down.shape[2], w.gated)
+    add(x, linear(up, w.down[layer], w.down_bias[layer], threads))
 
 
 @njit(cache=True, **FAST)
@@ -379,22 +535,21 @@ class Hydra(NamedTuple):
     """Hydra's heads as arrays: one block, and the output layer of the words that it can guess."""
 
     told: Array  # [V, inner], what a token adds inside the block
-    up: Array  # [inner, width]
-    down: Array  # [width, inner]
+    up: Array  # [inner, width], in strips
+    down: Array  # [width, inner], in strips
     bias: Array  # [width]
-    out: Array  # [words, width]
+    out: Array  # [words, width], in strips
     vocab: Array  # [words], their token ids
 
 
 @njit(cache=True, **FAST)
 def hydra_step(before: Array, tokens: Array, h: Hydra, threads: int) -> Array:
     """What each of n guesses says from: `before` `[n, width]` and the token before it."""
-    inner = product(before, h.up, threads)
+    inner, out = product(before, h.up, threads), before.copy()
     for r in range(len(inner)):
-        for i in range(inner.shape[1]):
+        for i in range(h.told.shape[1]):
             inner[r, i] = silu(inner[r, i] + h.told[tokens[r], i], ONE)
-    out = linear(inner, h.down, h.bias, threads)
-    add(out, before)
+    add(out, linear(inner, h.down, h.bias, threads))
     return out
 
 
@@ -405,5 +560,6 @@ def hydra_chain(hidden: Array, token: int, h: Hydra, count: int, threads: int) -
     drafted = np.empty(count, np.int64)
     for place in range(count):
         before = hydra_step(before, chain, h, threads)
-        drafted[place] = chain[0] = h.vocab[np.argmax(product(before, h.out, threads))]
+        scores = product(before, h.out, threads)[0, : len(h.vocab)]
+        drafted[place] = chain[0] = h.vocab[np.argmax(scores)]
     return drafted

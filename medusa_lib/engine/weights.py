@@ -13,7 +13,7 @@ from torch import nn
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from medusa_lib.engine.forward import Heads, Weights
+from medusa_lib.engine.forward import Heads, Weights, in_strips
 from medusa_lib.engine.narrow import as_array, narrow_type
 
 GELUS = ("gelu_new", "gelu_pytorch_tanh")
@@ -52,10 +52,9 @@ def weight_of(layer: nn.Module) -> torch.Tensor:
 
 
 def stack(layers: Sequence[Sequence[nn.Module]], dtype: torch.dtype) -> np.ndarray:
-    """The weights of one place in each block → `[layers, out, in]`; several are put together."""
-    return as_array(
-        torch.stack([torch.cat([weight_of(p) for p in parts]) for parts in layers]), dtype
-    )
+    """The weights of one place in each block, in strips; several are put together."""
+    whole = torch.stack([torch.cat([weight_of(p) for p in parts]) for parts in layers])
+    return in_strips(as_array(whole, dtype))
 
 
 def biases(layers: Sequence[Sequence[nn.Module]]) -> np.ndarray:
@@ -84,7 +83,7 @@ def read_gpt2(model: GPT2LMHeadModel) -> Weights:
         norms=as_array(torch.stack([torch.stack([n.weight, n.bias]) for n in norms])),
         eps=norms[0].eps,
         gated=False,
-        heads=Heads(first.num_heads, first.scaling, np.zeros((2, 0, 0), np.float32)),
+        heads=Heads(first.num_heads, 1, first.scaling, np.zeros((2, 0, 0), np.float32)),
     )
 
 
@@ -94,7 +93,8 @@ def read_llama(model: LlamaForCausalLM) -> Weights:
     between = ((block.input_layernorm, block.post_attention_layernorm) for block in blocks)
     norms = [*(norm for both in between for norm in both), body.norm]
     attention, mlp = [block.self_attn for block in blocks], [block.mlp for block in blocks]
-    first = attention[0]
+    first, count = attention[0], model.config.num_attention_heads
+    heads = count, first.num_key_value_groups, first.scaling
     parts = {
         "qkv": [[a.q_proj, a.k_proj, a.v_proj] for a in attention],
         "mix": [[a.o_proj] for a in attention],
@@ -109,7 +109,7 @@ def read_llama(model: LlamaForCausalLM) -> Weights:
         norms=as_array(torch.stack(shifts)),
         eps=norms[0].variance_epsilon,
         gated=True,
-        heads=Heads(first.config.num_attention_heads, first.scaling, turns_of(model)),
+        heads=Heads(*heads, turns_of(model)),
     )
 
 
@@ -128,8 +128,7 @@ def assemble(
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     every = [weight_of(p) for layers in parts.values() for layer in layers for p in layer]
     dtype = narrow_type([table, head, *every])
-    tokens = as_array(table, dtype)
     matrices = {name: stack(layers, dtype) for name, layers in parts.items()}
     added = {f"{name}_bias": biases(layers) for name, layers in parts.items()}
-    output = tokens if head is table else as_array(head, dtype)
+    tokens, output = as_array(table, dtype), in_strips(as_array(head, dtype))
     return Weights(tokens=tokens, output=output, **matrices, **added, **rest)

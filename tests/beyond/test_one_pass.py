@@ -7,7 +7,7 @@ import torch
 from drafts import ids_of
 
 from medusa_lib import last_logits, run_greedy
-from medusa_lib.beyond.one_pass import State, one_pass, roll_back, verify_greedily
+from medusa_lib.beyond.one_pass import State, one_pass, roll_back, run_model, verify_greedily
 
 PROMPT = "Once upon a time"
 
@@ -28,7 +28,10 @@ def test_a_pass_over_a_branch_says_what_single_passes_say(attention) -> None:
 def test_a_missing_mask_would_be_seen(attention, monkeypatch) -> None:
     """The test above catches a branch token that looks at those after it."""
     blind = torch.zeros(1, 1, 1, 1)
-    monkeypatch.setattr("medusa_lib.beyond.one_pass.causal_mask", lambda *_: blind)
+    monkeypatch.setattr(
+        "medusa_lib.beyond.one_pass.run_model",
+        lambda state, fed, _, *rest: run_model(state, fed, blind, *rest),
+    )
     with pytest.raises(AssertionError):
         test_a_pass_over_a_branch_says_what_single_passes_say(attention)
 

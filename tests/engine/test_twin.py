@@ -655,10 +655,10 @@ import signal
 from medusa_lib import load_lm, speculate
 lm, ended = load_lm(device="cpu"), []
 wanted = speculate(lm, "Once upon a time", "heads_chain", 60).new_ids
+signal.signal(signal.SIGALRM, signal.default_int_handler)
 for tick in range(60):
-    signal.setitimer(signal.ITIMER_REAL, 0.004 + tick / 4000)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.004 + tick / 4000)
         speculate(lm, "Once upon a time", "heads_chain", 200)
     except BaseException as error:
         ended.append(type(error).__name__)

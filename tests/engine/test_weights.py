@@ -8,6 +8,7 @@ import torch
 from odd_models import MODELS, PLACES, VOCAB, odd_gpt2, odd_llama, rope
 from transformers import MistralConfig, MistralForCausalLM
 
+from medusa_lib.engine.forward import STRIP, in_strips
 from medusa_lib.engine.weights import read
 
 
@@ -15,22 +16,42 @@ from medusa_lib.engine.weights import read
 def test_every_matrix_stands_output_by_output(name) -> None:
     weights = read(MODELS[name]())
     layers, width = len(weights.qkv), weights.tokens.shape[1]
-    assert weights.tokens.shape == weights.output.shape == (VOCAB, width)
-    assert weights.qkv.shape[2] == weights.mix.shape[1] == weights.down.shape[1] == width
-    assert weights.up.shape[1] == (2 if weights.gated else 1) * weights.down.shape[2]
+    assert weights.tokens.shape == (VOCAB, width)
+    assert weights.output.shape == (-(-VOCAB // STRIP), width, STRIP)
+    assert weights.qkv.shape[2] == weights.up.shape[2] == width
+    assert weights.mix.shape[1] == weights.down.shape[1] == -(-width // STRIP)
+    inner = (2 if weights.gated else 1) * weights.down.shape[2]
+    assert weights.up.shape[1] == -(-inner // STRIP)
     assert weights.norms.shape == (2 * layers + 1, 2, width)
     assert all(array.flags.c_contiguous for array in weights if isinstance(array, np.ndarray))
+
+
+@pytest.mark.parametrize("outputs", [1, STRIP - 1, STRIP, STRIP + 1, 3 * STRIP])
+def test_strips_hold_a_matrix_and_zeros_after_it(outputs) -> None:
+    matrices = np.arange(1, 2 * outputs * 5 + 1, dtype=np.float32).reshape(2, outputs, 5)
+    strips = in_strips(matrices)
+    assert strips.shape == (2, -(-outputs // STRIP), 5, STRIP)
+    assert strips.flags.c_contiguous
+    assert (whole(strips)[:, :outputs] == matrices).all()
+    assert not whole(strips)[:, outputs:].any()
+
+
+def whole(strips: np.ndarray) -> np.ndarray:
+    """Strips `[…, strips, in, STRIP]` → `[…, out, in]`, the zeros at the end among them."""
+    *most, count, inside, size = strips.shape
+    return np.swapaxes(strips, -1, -2).reshape(*most, count * size, inside)
 
 
 def test_a_gpt2s_and_a_llamas_are_the_models_own() -> None:
     gpt2, llama = odd_gpt2(), odd_llama()
     ours, theirs = read(gpt2), gpt2.transformer.h[2]
-    assert (ours.down[2] == theirs.mlp.c_proj.weight.detach().t().numpy()).all()
+    down = theirs.mlp.c_proj.weight.detach().t().numpy()
+    assert (whole(ours.down[2])[: len(down)] == down).all()
     assert (ours.qkv_bias[2] == theirs.attn.c_attn.bias.detach().numpy()).all()
     assert (ours.norms[5, 1] == theirs.ln_2.bias.detach().numpy()).all()
     ours, theirs = read(llama), llama.model.layers[1]
-    assert (ours.qkv[1, 24:32] == theirs.self_attn.k_proj.weight.detach().numpy()).all()
-    assert (ours.up[1, 23:] == theirs.mlp.up_proj.weight.detach().numpy()).all()
+    assert (whole(ours.qkv[1])[24:32] == theirs.self_attn.k_proj.weight.detach().numpy()).all()
+    assert (whole(ours.up[1])[23:46] == theirs.mlp.up_proj.weight.detach().numpy()).all()
     assert ours.qkv_bias.size == ours.places.size == 0
     assert ours.heads.turns.shape == (2, PLACES, 2)
 
@@ -46,10 +67,11 @@ def test_a_later_change_of_the_model_does_not_reach_them() -> None:
     assert all((ours == theirs).all() for ours, theirs in zip(before, after, strict=True))
 
 
-def test_one_table_is_stored_once() -> None:
-    tied, untied = read(odd_gpt2()), read(odd_gpt2(tie_word_embeddings=False))
-    assert tied.output is tied.tokens
-    assert (untied.output != untied.tokens).any()
+def test_the_output_layer_is_the_table_of_tokens_or_one_of_its_own() -> None:
+    for tied in (True, False):
+        weights = read(odd_gpt2(tie_word_embeddings=tied))
+        same = whole(weights.output)[: len(weights.tokens)] == weights.tokens
+        assert same.all() if tied else not same.all()
 
 
 def test_what_the_loops_do_not_compute_is_not_read() -> None:
