@@ -34,6 +34,9 @@ def draft_best_first(
     probabilities on the way to it.
     """
     hidden, taken = hidden[None].float(), {}  # [1, width]; node → token
+    if heads.quick is not None:
+        limits = growth.most, depth, growth.ranks, growth.least, growth.least_open
+        return in_order(named(heads.quick.tree(hidden, token, *limits)))
     waiting = guesses_after(heads, hidden, (-1.0, (), token, hidden), growth)
     while waiting and len(taken) < growth.most:
         likeliest = heapq.heappop(waiting)
@@ -42,8 +45,21 @@ def draft_best_first(
         if len(node) < depth and -minus_chance >= growth.least_open and len(taken) < growth.most:
             for following in guesses_after(heads, hidden, likeliest, growth):
                 heapq.heappush(waiting, following)
-    nodes = sorted(taken)  # the way of the best guesses first: see check_nodes
+    return in_order(taken)
+
+
+def in_order(taken: dict[Node, int]) -> tuple[list[int], Parents]:
+    """Nodes and their tokens → (tokens, parents), the way of the best guesses first."""
+    nodes = sorted(taken)  # see check_nodes
     return [taken[node] for node in nodes], parents_of(nodes)
+
+
+def named(tree: list[list[int]]) -> dict[Node, int]:
+    """Each node's (token, parent's place, rank), parents first → node and token."""
+    nodes: list[Node] = []
+    for _, parent, rank in tree:
+        nodes.append((*(nodes[parent] if parent >= 0 else ()), rank))
+    return {node: token for node, (token, _, _) in zip(nodes, tree, strict=True)}
 
 
 def guesses_after(

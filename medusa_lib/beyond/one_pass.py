@@ -85,7 +85,6 @@ def check_is_branch(branch: object) -> Branch:
     return branch
 
 
-@torch.inference_mode()
 def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None) -> torch.Tensor:
     """One forward pass over all unseen ids and the branch → logits `[len(branch) + 1, V]`.
 
@@ -136,6 +135,7 @@ def run_model(
     return ask_model(state.lm.model, rows, inputs)
 
 
+@torch.inference_mode()
 def ask_model(
     model: PreTrainedModel, rows: int, inputs: dict[str, object]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -84,7 +84,6 @@ def follow_by_sampling(
     return follow(choice_at, branch.tokens, branch.parents)
 
 
-@torch.inference_mode()
 def keep(state: State, path: Sequence[int]) -> None:
     """After a pass: keep the ids and the accepted path, in the cache and in `state.hidden`."""
     if leads(path):

@@ -17,10 +17,12 @@ from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.engine.forward import (
     Fed,
     Hydra,
+    Limits,
     Weights,
     forward,
     hydra_chain,
     hydra_step,
+    hydra_tree,
     in_strips,
     linear,
 )
@@ -167,11 +169,21 @@ class QuickHydra:
 
     def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
         """The best guess of each of `count` heads after the other; hidden `[1, width]`."""
+        rows, threads = self.one_row(hidden, token), torch.get_num_threads()
+        return share_work(hydra_chain, rows, token, self.arrays, count, threads).tolist()
+
+    def tree(self, hidden: torch.Tensor, token: int, *limits: float) -> list[list[int]]:
+        """A tree grown within limits, see Limits → (token, parent's place, rank) of each node."""
+        rows, limits = self.one_row(hidden, token), Limits(*limits, torch.get_num_threads())
+        first = np.array([token, -1, 0, 0, 0])
+        return share_work(hydra_tree, rows, first, self.arrays, limits)[:, :3].tolist()
+
+    def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
+        """Hidden states `[1, width]` as an array. Raises ValueError for more, or another token."""
         rows = check_width(hidden, self.width)
         if len(rows) != 1 or not self.knows([token]):
             raise ValueError(self.wanted(1, token))
-        threads = torch.get_num_threads()
-        return share_work(hydra_chain, rows, token, self.arrays, count, threads).tolist()
+        return rows
 
     def knows(self, tokens: list[int]) -> bool:
         """True for ids in the table: the loops do not look."""

@@ -116,8 +116,8 @@ class ArrayCache:
     """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
 
     def __init__(self, layers: int, kv_heads: int, size: int) -> None:
-        self.keys = np.zeros((layers, kv_heads, ARRAY_ROOM, size), np.float32)
-        self.values = np.zeros((layers, kv_heads, ARRAY_ROOM, size), np.float32)
+        room = layers, kv_heads, ARRAY_ROOM, size  # what is not yet held is never read
+        self.keys, self.values = np.empty(room, np.float32), np.empty(room, np.float32)
         self.length = 0
 
     def get_seq_length(self) -> int:

@@ -563,3 +563,96 @@ def hydra_chain(hidden: Array, token: int, h: Hydra, count: int, threads: int) -
         scores = product(before, h.out, threads)[0, : len(h.vocab)]
         drafted[place] = chain[0] = h.vocab[np.argmax(scores)]
     return drafted
+
+
+class Limits(NamedTuple):
+    """When a tree of guesses stops growing: see growing_trees.Growth."""
+
+    most: int
+    depth: int
+    ranks: int
+    least: float
+    least_open: float
+    threads: int
+
+
+class Waiting(NamedTuple):
+    """Guesses that wait to join a tree, and what was said on the way.
+
+    facts: of each its token, its parent's place in the tree, its rank, its depth and the row of
+    `said` that it was guessed from. counts: how many guesses there are, and how many rows.
+    """
+
+    chances: Array  # [guesses]; -1: it has joined
+    facts: Array  # [guesses, 5]
+    said: Array  # [rows, width]
+    counts: Array  # [2]
+
+
+@njit(**INNER)
+def largest(numbers: Array, count: int) -> int:
+    """The place of the largest of the first `count` numbers."""
+    best = 0
+    for i in range(1, count):
+        if numbers[i] > numbers[best]:
+            best = i
+    return best
+
+
+@njit(**INNER)
+def shares_of(scores: Array, count: int) -> np.float32:
+    """Scores → their softmax, but for the division by the sum that is returned."""
+    top, total = scores[largest(scores, count)], np.float32(0)
+    for i in range(count):
+        scores[i] = exp(scores[i] - top)
+    for i in range(count):
+        total += scores[i]
+    return total
+
+
+@njit(**INNER)
+def guess_on(guess: Array, chance: float, h: Hydra, limits: Limits, waiting: Waiting) -> None:
+    """Ask the next head what follows a guess that has joined at place `guess[1]`."""
+    at, row, words = waiting.counts[0], waiting.counts[1], len(h.vocab)
+    step = hydra_step(waiting.said[guess[4] : guess[4] + 1], guess[:1], h, limits.threads)
+    for i in range(step.shape[1]):
+        waiting.said[row, i] = step[0, i]
+    shares = product(step, h.out, limits.threads)[0]
+    part, left = chance / shares_of(shares, words), chance
+    for rank in range(min(limits.ranks, words)):
+        place = largest(shares, words)
+        share = part * shares[place]
+        if left < limits.least or share < limits.least:
+            break
+        waiting.chances[at], facts = share, waiting.facts[at]
+        facts[0], facts[1], facts[2] = h.vocab[place], guess[1], rank
+        facts[3], facts[4] = guess[3] + 1, row
+        shares[place], left, at = -ONE, left - share, at + 1
+    waiting.counts[0], waiting.counts[1] = at, row + 1
+
+
+@njit(cache=True, **FAST)
+def hydra_tree(hidden: Array, first: Array, h: Hydra, limits: Limits) -> Array:
+    """A tree that grows where the heads are sure → its nodes' facts `[n, 5]`.
+
+    The likeliest guess of those waiting joins, again and again. hidden `[1, width]`; first: the
+    facts of the token that it all follows.
+    """
+    room, size = (limits.most + 1) * limits.ranks, 0
+    said = np.zeros((limits.most + 2, hidden.shape[1]), np.float32)
+    facts, tree = np.empty((room, 5), np.int64), np.empty((limits.most, 5), np.int64)
+    waiting = Waiting(np.empty(room), facts, said, np.ones(2, np.int64))
+    waiting.counts[0] = 0
+    add(said[:1], hidden)
+    guess_on(first, 1.0, h, limits, waiting)
+    while size < limits.most and waiting.counts[0] > 0:
+        best = largest(waiting.chances, waiting.counts[0])
+        guess, chance = facts[best], waiting.chances[best]
+        if chance < 0:
+            break
+        for i in range(5):
+            tree[size, i] = guess[i]
+        guess[1], waiting.chances[best], size = size, -1.0, size + 1
+        if guess[3] < limits.depth and chance >= limits.least_open and size < limits.most:
+            guess_on(guess, chance, h, limits, waiting)
+    return tree[:size]

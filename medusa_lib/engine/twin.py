@@ -112,14 +112,14 @@ def is_usual(model: nn.Module) -> bool:
     if not (plain and single) or any(map(is_touched, model.modules())):
         return False
     with torch.device("meta"):
-        new = pieces_of(type(model)(model.config).eval())
-    parts = pieces_of(model)
+        new = pieces_of(dict(type(model)(model.config).eval().named_modules()))
+    parts = pieces_of(dict(model.named_modules()))
     same_places = parts.keys() == new.keys()
     return same_places and all(new[name].items() <= parts[name].items() for name in new)
 
 
-def pieces_of(model: nn.Module) -> dict[str, dict[str, object]]:
-    """The parts of a model by name: the class of each, its weights' names and plain settings."""
+def pieces_of(parts: dict[str, nn.Module]) -> dict[str, dict[str, object]]:
+    """Of each part of a model, by its name: class, weights' names and plain settings."""
     return {
         name: {
             "class": type(part),
@@ -127,7 +127,7 @@ def pieces_of(model: nn.Module) -> dict[str, dict[str, object]]:
             "buffers": [key for key, buffer in part._buffers.items() if buffer is not None],
             **{key: value for key, value in vars(part).items() if is_setting(value, name)},
         }
-        for name, part in model.named_modules()
+        for name, part in parts.items()
     }
 
 
@@ -160,12 +160,17 @@ def stamp(model: nn.Module) -> tuple[object, ...]:
 
     A function of transformers that somebody replaces in its module is not seen.
     """
-    touched = [name for name, part in model.named_modules() if is_touched(part)]
-    tensors = [
-        (t.data_ptr(), t.dtype, t.device, version_of(t), total(t))
-        for t in (*model.parameters(), *model.buffers())
-    ]
-    return has_global_hooks(), touched, pieces_of(model), config_of(model), tensors
+    parts = dict(model.named_modules())
+    touched = [name for name, part in parts.items() if is_touched(part)]
+    held = {id(t): t for part in parts.values() for t in tensors_of(part)}
+    tensors = [(t.data_ptr(), t.dtype, t.device, version_of(t), total(t)) for t in held.values()]
+    return has_global_hooks(), touched, pieces_of(parts), config_of(model), tensors
+
+
+def tensors_of(part: nn.Module) -> list[torch.Tensor]:
+    """A part's own weights and buffers."""
+    own = (*part._parameters.values(), *part._buffers.values())
+    return [tensor for tensor in own if tensor is not None]
 
 
 def config_of(model: nn.Module) -> dict[str, object]:
@@ -183,8 +188,11 @@ def total(tensor: torch.Tensor) -> float:
     """
     if tensor.device.type != "cpu" or not tensor.is_floating_point() or tensor.numel() == 0:
         return 0.0
-    rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
-    return float(ramp(len(rows), tensor.dtype) @ (rows @ ramp(rows.shape[1], tensor.dtype)))
+    numbers = tensor.detach()
+    if numbers.ndim > 1:  # a vector as large as a matrix would take as long to read
+        rows = numbers.flatten(1)
+        numbers = rows @ ramp(rows.shape[1], tensor.dtype)
+    return float(numbers.flatten() @ ramp(numbers.numel(), tensor.dtype))
 
 
 @lru_cache(maxsize=64)
