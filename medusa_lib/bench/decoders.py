@@ -20,6 +20,8 @@ GREEDY, GENERATE = "greedy, cached", "transformers generate"
 PLAIN_SAMPLING, TYPICAL = "plain sampling", "Medusa tree, typical (not exact)"
 NGRAM, CHAIN, DRAFT_MODEL = "n-gram", "Medusa chain", "draft model"
 BRANCHES, TREE = "self-drafted branches, tree", "Medusa tree"
+SHORT, SHORTEST = 4, 2  # heads of a chain that drafts less: where texts vary, the rest is lost
+SHORT_CHAIN, SHORTEST_CHAIN = (f"Medusa chain of {count}" for count in (SHORT, SHORTEST))
 LARGE = 16  # nodes of a tree for which the project has a goal of its own
 LARGE_TREE = f"Medusa tree, {LARGE} nodes"
 HEADS_AND_NGRAM = "n-gram of 5, else Medusa tree"
@@ -59,8 +61,8 @@ class Outcome:
 def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
     """The rows of the first table: all of them must write greedy's tokens."""
 
-    def ours(drafter: str | Drafter | None) -> Decoder:
-        return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, count))
+    def ours(drafter: str | Drafter | None, span: int | None = None) -> Decoder:
+        return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, count, span))
 
     def theirs(**options: object) -> Decoder:
         return lambda prompt, seed: Outcome(**peers.generate(lm, prompt, count, **options))
@@ -82,6 +84,7 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
         rows[BRANCHES] = ours("branches")
     if heads_fit(lm):
         rows[CHAIN] = ours("heads_chain")
+        rows[SHORT_CHAIN] = ours("heads_chain", SHORT)
     if heads_fit(lm) and trees:
         heads, _ = shipped_heads(lm)
         rows[TREE] = ours("heads_tree")
@@ -93,14 +96,15 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
 def sampling_decoders(lm: LM, count: int) -> dict[str, Decoder]:
     """The rows of the second table: all but the typical one sample the same distribution."""
 
-    def ours(drafter: str | None, typical: Typical | None = None) -> Decoder:
-        knobs = {"max_new_tokens": count, "temperature": TEMPERATURE, "typical": typical}
+    def ours(drafter: str | None, **more: object) -> Decoder:
+        knobs = {"max_new_tokens": count, "temperature": TEMPERATURE, **more}
         return lambda prompt, seed: Outcome.of(speculate(lm, prompt, drafter, seed=seed, **knobs))
 
     rows = {PLAIN_SAMPLING: ours(None), "self-draft": ours("self"), NGRAM: ours("ngram")}
     if draft_fits(lm):
         rows[DRAFT_MODEL] = ours("draft_model")
     if heads_fit(lm):
+        rows[SHORTEST_CHAIN] = ours("heads_chain", span=SHORTEST)
         rows[TREE] = ours("heads_tree")
-        rows[TYPICAL] = ours("heads_tree", Typical())
+        rows[TYPICAL] = ours("heads_tree", typical=Typical())
     return rows

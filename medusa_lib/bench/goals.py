@@ -14,6 +14,7 @@ from medusa_lib.bench.decoders import (
     LARGE_TREE,
     NGRAM,
     PLAIN_SAMPLING,
+    SHORT_CHAIN,
     TREE,
     TYPICAL,
 )
@@ -21,7 +22,7 @@ from medusa_lib.bench.peers import LLAMA_HALF, PEERS
 from medusa_lib.bench.rows import BenchResult, Goal, GreedyRow, SamplingRow
 
 TREES = (BRANCHES, TREE, HEADS_AND_NGRAM, LARGE_TREE)
-CHAINS = (CHAIN, NGRAM, DRAFT_MODEL)
+CHAINS = (CHAIN, SHORT_CHAIN, NGRAM, DRAFT_MODEL)
 OTHERS = {GENERATE, "transformers prompt lookup", "transformers assisted"} | {p.name for p in PEERS}
 ROWS = 8  # positions of a pass for which the project has a goal
 
