@@ -124,7 +124,7 @@ def _clear_errors(model_id: str, what: str, offline: bool) -> Iterator[None]:
 
 @checked
 def load_tokenizer(model_id: ModelId) -> PreTrainedTokenizerBase:
-    """The tokenizer of `model_id`, sure to have an EOS token and a PAD token.
+    """The tokenizer of `model_id`, sure to have a token that ends a text.
 
     A missing EOS becomes a real new token; a missing PAD reuses EOS. Raises ModelLoadError.
     """
