@@ -74,8 +74,8 @@ def _lessons(kind: str, first: int, *rows: tuple[str, str, str]) -> tuple[Lesson
 STEPS = _lessons(
     "STEP",
     0,
-    ("device", "steps.device", "where the model computes; seeds"),
-    ("model", "steps.model", "tokenizer and model, EOS and PAD"),
+    ("device", "steps.device", "why guess ahead; where the model computes; seeds"),
+    ("model", "steps.model", "tokenizer and model, and what they are made of"),
     ("utilities", "steps.utilities", "text to tokens and back, one forward pass"),
     ("sampling", "steps.sampling", "temperature, nucleus (top-p), one seeded draw"),
     ("drafter", "steps.drafter", "draft a branch of tokens"),

@@ -19,7 +19,7 @@ from medusa_lib.beyond.speculative import speculate
 from medusa_lib.steps.loops import run_greedy, start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import decode
-from medusa_lib.teaching.shared.controls import LABEL_STYLE, observe, slider, text_box
+from medusa_lib.teaching.shared.controls import observe, slider, text_box
 from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import KIND_COLOURS, axes_for, label_of
@@ -84,7 +84,7 @@ class RacePanel(RunPanel):
         start_ids(lm, prompt)  # refuses a bad prompt at once
         self.max_new_tokens, self.prompt = max_new_tokens, text_box(prompt)
         self.passes = slider("passes", min(passes, max_new_tokens), 0, max_new_tokens)
-        self.play = w.Play(max=max_new_tokens, interval=400, description="play", style=LABEL_STYLE)
+        self.play = w.Play(max=max_new_tokens, interval=400, description="play", show_repeat=False)
         self.link = w.jslink((self.play, "value"), (self.passes, "value"))
         super().__init__([self.prompt, self.play, self.passes], "240px", lm)
         observe(self.update, self.prompt)

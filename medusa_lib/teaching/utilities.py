@@ -97,7 +97,7 @@ def plot_next_tokens(
         ax.text(p, i, f" {p:.3f}", va="center", fontsize=8)
     ax.set_yticks(rows, [label_of(token) for token in tokens])
     ax.invert_yaxis()
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter("{x:g}")
     end = next((end for end in (0.1, 0.2, 0.5) if max(probs, default=0) < end), 1)
     ax.set(xlim=(0, 1.12 * end), xlabel="probability of being the next token", ylabel="token")
