@@ -43,9 +43,10 @@ To add something (tests/test_adding.py does each of these in a copy)
     A drafter: three files. Its class, with `propose(state, span)` → Branch, in a new file of
         medusa_lib/beyond/; its name in medusa_lib/beyond/named_drafters.py and, for the panels,
         in medusa_lib/teaching/shared/controls.py.
-    A lesson: three files. A row at the end of BEYOND in medusa_lib/base/course.py, the code in
-        medusa_lib/beyond/, the notebook in notebooks/beyond/. `python tests/refresh.py` alone
-        then writes README's row, the links between neighbours and the counted minutes.
+    A lesson: three files. A row at the end of BEYOND in medusa_lib/base/course.py (and a phrase
+        for STEP0's map in its PHRASES), the code in medusa_lib/beyond/, the notebook in
+        notebooks/beyond/. `python tests/refresh.py` alone then writes README's row, the links
+        between neighbours and the counted minutes.
     A panel: two files. Its room, on Panel of medusa_lib/teaching/shared/panel.py and the
         sliders of medusa_lib/teaching/shared/controls.py; the cell of the notebook that shows it.
     An exercise: two files. Its grader in the lesson's file of medusa_lib/exercises/, on `check`

@@ -4,6 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PHRASES = {  # what a lesson is about, to one who knows none of its words; for STEP0's map
+    "device": "why, and where the work is done",
+    "model": "what a language model is made of",
+    "utilities": "from text to numbers and back",
+    "sampling": "let chance pick the next word",
+    "drafter": "guess a few words ahead",
+    "prefix_accept": "keep the guesses that hold",
+    "loops": "guess, check, repeat",
+    "demo": "all ways of writing, side by side",
+    "one_pass": "check all guesses at once",
+    "drafters": "cheap ways to guess",
+    "formulas": "what guessing should gain",
+    "sampling_exactly": "guess where chance picks the word",
+    "medusa_heads": "a model that looks ahead itself",
+    "heads_training": "teach it to look ahead better",
+    "tree_attention": "many guesses, checked at once",
+    "typical": "take what is good enough",
+    "batches": "write for many people at once",
+    "systems": "where real programs do this",
+    "numbers": "when rounding changes the text",
+    "family": "other ways to look ahead",
+    "choosing": "which way suits your task",
+}
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -30,6 +54,11 @@ class Lesson:
         return f"{folder}{self.name}_{self.word}.ipynb"
 
     @property
+    def phrase(self) -> str:
+        """What it is about, in a few plain words; its own word where nobody wrote any."""
+        return PHRASES.get(self.word, self.word.replace("_", " "))
+
+    @property
     def file(self) -> str:
         """The path of the code that it teaches, from the top of the project on."""
         return f"medusa_lib/{self.module.replace('.', '/')}.py"
@@ -45,8 +74,8 @@ def _lessons(kind: str, first: int, *rows: tuple[str, str, str]) -> tuple[Lesson
 STEPS = _lessons(
     "STEP",
     0,
-    ("device", "steps.device", "where the model computes; seeds"),
-    ("model", "steps.model", "tokenizer and model, EOS and PAD"),
+    ("device", "steps.device", "why guess ahead; where the model computes; seeds"),
+    ("model", "steps.model", "tokenizer and model, and what they are made of"),
     ("utilities", "steps.utilities", "text to tokens and back, one forward pass"),
     ("sampling", "steps.sampling", "temperature, nucleus (top-p), one seeded draw"),
     ("drafter", "steps.drafter", "draft a branch of tokens"),

@@ -30,6 +30,8 @@ from medusa_lib.base.words import ModelId
 from medusa_lib.steps.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
+# Misshapen weights are then listed in the report, not raised without a name.
+WITH_REPORT = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
 class ModelLoadError(RuntimeError):
@@ -122,17 +124,21 @@ def _clear_errors(model_id: str, what: str, offline: bool) -> Iterator[None]:
 
 @checked
 def load_tokenizer(model_id: ModelId) -> PreTrainedTokenizerBase:
-    """The tokenizer of `model_id`, sure to have an EOS token and a PAD token.
+    """The tokenizer of `model_id`, sure to have a token that ends a text.
 
     A missing EOS becomes a real new token; a missing PAD reuses EOS. Raises ModelLoadError.
     """
     offline = cache_only(model_id)
     with _clear_errors(model_id, "tokenizer", offline):
         tokenizer = AutoTokenizer.from_pretrained(model_source(model_id), local_files_only=offline)
-        # transformers makes an empty tokenizer where the files are missing, without a word.
-        if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
-            raise ValueError("it has no vocabulary, its files are missing")
+        refuse_empty(tokenizer)
     return ensure_eos(tokenizer)
+
+
+def refuse_empty(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError for what transformers makes, without a word, where files are missing."""
+    if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+        raise ValueError("it has no vocabulary, its files are missing")
 
 
 def ensure_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -146,25 +152,32 @@ def ensure_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 @checked
 def load_model(model_id: ModelId, device: torch.device | str) -> PreTrainedModel:
-    """The model of `model_id` on `device`: float32, eval mode, `use_cache` on.
+    """The model of `model_id` on `device`: float32, and in the mode for use, not training.
 
-    Raises ModelLoadError for files that are missing, truncated or lack weights.
+    Its setting `use_cache` is on. Raises ModelLoadError for files that are missing, truncated or
+    lack weights.
     """
     device, offline = check_device(device), cache_only(model_id)
     with _clear_errors(model_id, "weights", offline), _quiet_loading():
         model, info = AutoModelForCausalLM.from_pretrained(
             model_source(model_id),
             dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are listed, not raised without a name
             local_files_only=offline,
+            **WITH_REPORT,
         )
-        # transformers fills missing weights with random numbers and only warns.
-        broken = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
-        if broken:
-            raise ValueError(f"{len(broken)} missing or misshapen, the first is {broken[0]}")
+        refuse_gaps(info)
     model.config.use_cache = True
     return model.to(device).eval()
+
+
+def refuse_gaps(info: dict[str, object]) -> None:
+    """Raises ValueError for weights that are missing from a model's files, or misshapen.
+
+    transformers fills such gaps with random numbers and only warns. info: its report.
+    """
+    broken = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
+    if broken:
+        raise ValueError(f"{len(broken)} missing or misshapen, the first is {broken[0]}")
 
 
 @contextlib.contextmanager

@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from transformers import PreTrainedModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Positive
 from medusa_lib.teaching.shared.style import BLUE, ORANGE, axes_for, open_frame
 
 
@@ -29,6 +32,20 @@ def parameter_parts(model: PreTrainedModel) -> dict[str, int]:
             part = "position embeddings" if re.search("wpe|embed_pos", name) else "output"
         parts[part] = parts.get(part, 0) + values.numel()
     return parts
+
+
+@checked
+def parts_of_shape(
+    vocabulary: Positive, places: Positive, width: Positive, blocks: Positive
+) -> dict[str, int]:
+    """`parameter_parts` of a model of GPT-2's kind, which is not made: only its shape is.
+
+    vocabulary: tokens. places: the most tokens of a text. width: numbers for each token.
+    """
+    shape = {"vocab_size": vocabulary, "n_positions": places, "n_embd": width, "n_layer": blocks}
+    ends = {"bos_token_id": None, "eos_token_id": None}  # no special tokens
+    with torch.device("meta"):  # shapes without numbers
+        return parameter_parts(GPT2LMHeadModel(GPT2Config(**shape, n_head=1, **ends)))
 
 
 def plot_parameters(parts: Mapping[str, int], ax: Axes | None = None) -> Axes:

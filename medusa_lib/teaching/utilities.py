@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from medusa_lib.base.checks import checked
 from medusa_lib.demo import PROMPT
@@ -96,6 +97,8 @@ def plot_next_tokens(
         ax.text(p, i, f" {p:.3f}", va="center", fontsize=8)
     ax.set_yticks(rows, [label_of(token) for token in tokens])
     ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter("{x:g}")
     end = next((end for end in (0.1, 0.2, 0.5) if max(probs, default=0) < end), 1)
     ax.set(xlim=(0, 1.12 * end), xlabel="probability of being the next token", ylabel="token")
     if not all(kept):

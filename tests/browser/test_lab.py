@@ -18,6 +18,7 @@ from medusa_lib import (
     encode,
     last_logits,
     medusa_tiny,
+    run_greedy,
     speculate,
 )
 from medusa_lib.base.metrics import metrics
@@ -32,6 +33,7 @@ from medusa_lib.beyond.heads_training import (
 )
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
+from medusa_lib.teaching.device import GUESS_AND_CHECK, ONE_BY_ONE, OPENING, written_after
 from medusa_lib.teaching.loops import LoopsPanel
 from medusa_lib.teaching.medusa_heads import BATCH, PICTURES, learn, scores_words, start, write_sets
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
@@ -46,6 +48,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(lab.CHROMIUM is None, reason=f"none of {', '.join(lab.NAMES)} is installed"),
 ]
+STEP0 = "STEP0_device", "RacePanel"
 STEP3 = "STEP3_sampling", "SamplingPanel"
 STEP6 = "STEP6_loops", "LoopsPanel"
 STEP7 = "STEP7_demo", "DemoPanel"
@@ -58,6 +61,7 @@ SLIDERS = [
     "top-p",
     "span",
     "new tokens",
+    "passes",
     "difference",
     "heads",
     "nodes",
@@ -113,6 +117,33 @@ def arguments(lesson, kind):
                 bound.apply_defaults()
                 return bound.arguments
     raise AssertionError(f"{lesson} shows no {kind}")
+
+
+def assert_race_shows(panel, runs, passes):
+    """Both texts of STEP0's panel are as far as they come with so many passes."""
+    counts = {name: written_after(run, passes) for name, run in runs.items()}
+    said = ", ".join(f"{name} {count}" for name, count in counts.items())
+    expect(says(panel)).to_have_text(f"Tokens written after {passes} model passes: {said}")
+    for name, count in counts.items():
+        tokens = panel.locator(f".run[data-run='{name}'] .token")
+        shown = tokens.evaluate_all("all => all.map(e => e.dataset.source)")
+        assert shown == runs[name].sources[:count]
+
+
+def test_step0_race_follows_the_keyboard_and_play(open_panel, lm, tmp_path):
+    panel = open_panel(*STEP0)
+    runs = {
+        ONE_BY_ONE: run_greedy(lm, OPENING, 30),
+        GUESS_AND_CHECK: speculate(lm, OPENING, "heads_chain", 30),
+    }
+    for keys in (["Home"], ["ArrowRight"] * 3, ["PageUp"], ["End"]):
+        press(panel, "passes", *keys)
+        assert_race_shows(panel, runs, int(value(panel, "passes")))
+    panel.screenshot(path=tmp_path / "step0.png")
+    button(panel, "Play").click()
+    expect(slider(panel, "passes")).not_to_have_attribute("aria-valuetext", "30")
+    expect(slider(panel, "passes")).to_have_attribute("aria-valuetext", "30")
+    assert_race_shows(panel, runs, 30)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +407,7 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     panel.screenshot(path=tmp_path / "beyond5.png")
 
 
-PAGES = [STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5]
+PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5]
 
 
 @pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])

@@ -1,6 +1,7 @@
+import pytest
 from drawing import texts, ticks
 
-from medusa_lib.teaching.model import parameter_parts, plot_parameters
+from medusa_lib.teaching.model import parameter_parts, parts_of_shape, plot_parameters
 
 
 def test_parameters_bars_and_shares(ax):
@@ -22,3 +23,12 @@ def test_parameter_parts_add_up(tiny_gpt2, tiny_llama, lm):
         assert parts["token embeddings"] == each.model.get_input_embeddings().weight.numel()
     assert "position embeddings" in parameter_parts(tiny_gpt2.model)
     assert "position embeddings" not in parameter_parts(tiny_llama.model)
+
+
+def test_parts_of_a_shape_are_those_of_the_model(lm):
+    shape = lm.model.config
+    given = shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer
+    assert parts_of_shape(*given) == parameter_parts(lm.model)
+    assert parts_of_shape(10, 6, 4, 1)["token embeddings"] == 40
+    with pytest.raises(ValueError, match="width must be"):
+        parts_of_shape(10, 6, 0, 1)

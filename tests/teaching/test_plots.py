@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
+from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.teaching.loops import plot_heatmap, plot_tokens_against_passes
@@ -24,7 +25,7 @@ from medusa_lib.teaching.model import plot_parameters
 from medusa_lib.teaching.one_pass import plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
-from medusa_lib.teaching.shared.page import plot_beyond, plot_pipeline
+from medusa_lib.teaching.shared.page import plot_beyond, plot_course, plot_pipeline
 from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tree_mask
 from medusa_lib.teaching.typical import Trade, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
@@ -32,6 +33,8 @@ from medusa_lib.teaching.utilities import plot_next_tokens
 Faster = namedtuple("Faster", "name over_greedy")
 EXAMPLES = {
     plot_pipeline: (3,),
+    plot_course: (),
+    plot_draft_and_verify: ([" the", "a"], 1, " an"),
     plot_parameters: ({"token embeddings": 1000, "block 1": 500, "output": 20},),
     plot_next_tokens: ([" the", "a"], [0.6, 0.4], [True, False]),
     plot_branch: ([" the", "a"], [0.6, 0.4]),

@@ -14,14 +14,19 @@ CODE_STYLE = "border:1px solid #777;padding:1px 4px"
 LABEL_STYLE = {"description_width": "100px"}
 WIDE = {"width": "700px", "max_width": "98%"}
 NARROW = {"width": "420px", "max_width": "98%"}
-# ipywidgets gives a slider's handle no name that assistive technology could read. This style
-# sheet is empty; its load event names the handles of its panel, as they come, by their labels.
+# ipywidgets gives a slider's handle no name that assistive technology could read, nor the buttons
+# that play a slider. This style sheet is empty; its load event names the handles of its panel, as
+# they come, by their labels, and those buttons.
 NAME_SLIDERS = """<style onload="
   const panel = this.closest('.medusa-panel');
-  const name = () => panel.querySelectorAll('[role=slider]').forEach(handle => {
-    const label = handle.closest('.widget-slider').querySelector('.widget-label');
-    handle.setAttribute('aria-label', label.textContent);
-  });
+  const name = () => {
+    panel.querySelectorAll('[role=slider]').forEach(handle => {
+      const label = handle.closest('.widget-slider').querySelector('.widget-label');
+      handle.setAttribute('aria-label', label.textContent);
+    });
+    panel.querySelectorAll('.widget-play button').forEach((button, i) =>
+      button.setAttribute('aria-label', ['Play', 'Stop', 'Repeat'][i]));
+  };
   name();
   new MutationObserver(name).observe(panel, {childList: true, subtree: true});
 "></style>"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
@@ -14,6 +14,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from medusa_lib.base.course import BEYOND, BEYOND_WORDS, STEP_WORDS, STEPS, Lesson
 from medusa_lib.teaching.shared.style import BLUE, axes_for
+
+A_ROW, A_MAP_ROW = 7, 4  # boxes in a row of a lesson's own picture, and of the whole course's
 
 
 def source_of(function: Callable) -> str:
@@ -57,10 +59,10 @@ def _code_of(lesson: Lesson) -> str:
     return f"{lesson.word} ({lesson.file})"
 
 
-def lesson_box(ax: Axes, at: float, label: str, here: bool) -> None:
-    """A rounded box one unit wide at `at`, filled if `here`, with its label."""
+def lesson_box(ax: Axes, at: float, label: str, here: bool, up: float = 0) -> None:
+    """A rounded box one unit wide at `at`, `up` above the bottom, filled if `here`."""
     box = FancyBboxPatch(
-        (at + 0.06, 0.1),
+        (at + 0.06, up + 0.1),
         0.84,
         0.8,
         boxstyle="round,pad=0.02,rounding_size=0.1",
@@ -70,7 +72,7 @@ def lesson_box(ax: Axes, at: float, label: str, here: bool) -> None:
     )
     ax.add_patch(box)
     style = {"color": "white", "weight": "bold"} if here else {"color": "black"}
-    ax.text(at + 0.48, 0.5, label, ha="center", va="center", fontsize=8, **style)
+    ax.text(at + 0.48, up + 0.5, label, ha="center", va="center", fontsize=8, **style)
 
 
 def plot_pipeline(step: int, ax: Axes | None = None) -> Axes:
@@ -85,11 +87,40 @@ def plot_pipeline(step: int, ax: Axes | None = None) -> Axes:
 
 def plot_beyond(lesson: int, ax: Axes | None = None) -> Axes:
     """A box for the eight steps, then the lessons beyond, the one at hand filled. From 1."""
-    ax = axes_for(ax, (9, 0.9))
-    lesson_box(ax, 0, f"STEP0–{len(STEP_WORDS) - 1}", here=False)
+    rows = len(BEYOND_WORDS) // A_ROW + 1
+    ax = axes_for(ax, (9, 0.9 * rows))
+    lesson_box(ax, 0, f"STEP0–{len(STEP_WORDS) - 1}", here=False, up=rows - 1)
     for i, word in enumerate(BEYOND_WORDS, start=1):
-        lesson_box(ax, i, f"BEYOND{i}\n{word.replace('_', ' ')}", i == lesson)
-        ax.annotate("", (i + 0.05, 0.5), (i - 0.09, 0.5), arrowprops={"arrowstyle": "->"})
-    ax.set(xlim=(0, max(6, len(BEYOND_WORDS) + 1)), ylim=(0, 1))
+        row, at = divmod(i, A_ROW)
+        up = rows - 1 - row
+        lesson_box(ax, at, f"BEYOND{i}\n{word.replace('_', ' ')}", i == lesson, up)
+        if at:
+            ends = (at + 0.05, up + 0.5), (at - 0.09, up + 0.5)
+            ax.annotate("", *ends, arrowprops={"arrowstyle": "->"})
+    ax.set(xlim=(0, min(A_ROW, max(6, len(BEYOND_WORDS) + 1))), ylim=(0, rows))
     ax.axis("off")
     return ax
+
+
+def plot_course(ax: Axes | None = None) -> Axes:
+    """The map: a box for each lesson, with a phrase that needs none of the course's words."""
+    parts = (("Build it, step by step", STEPS), ("Beyond: make it fast", BEYOND))
+    heights = [0.6 - (-len(lessons) // A_MAP_ROW) for _, lessons in parts]
+    ax = axes_for(ax, (10, 0.52 * sum(heights)))
+    top = sum(heights)
+    for (title, lessons), height in zip(parts, heights, strict=True):
+        ax.text(0.05, top - 0.35, title, va="center", weight="bold", fontsize=10)
+        map_rows(ax, lessons, top - 0.6)
+        top -= height
+    ax.set(xlim=(0, A_MAP_ROW), ylim=(0, sum(heights)))
+    ax.axis("off")
+    return ax
+
+
+def map_rows(ax: Axes, lessons: Sequence[Lesson], top: float) -> None:
+    """Rows of boxes from `top` down, each with a lesson's name and its phrase."""
+    for i, lesson in enumerate(lessons):
+        row, at = divmod(i, A_MAP_ROW)
+        name = f"{lesson.name} {lesson.word.replace('_', ' ')}"
+        here = lesson is STEPS[0]
+        lesson_box(ax, at, f"{name}\n{lesson.phrase}", here, top - row - 1)

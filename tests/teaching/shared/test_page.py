@@ -1,17 +1,20 @@
 import inspect
+import itertools
 
 import pytest
 from drawing import texts
 from IPython.display import Markdown
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from medusa_lib import medusa_tiny, prefix_accept_once, run_greedy, softmax_temp, top_p_indices
-from medusa_lib.base.course import BEYOND, BEYOND_WORDS, STEP_WORDS, STEPS
+from medusa_lib.base.course import BEYOND, BEYOND_WORDS, LESSONS, STEP_WORDS, STEPS, Lesson
 from medusa_lib.exercises.grading import check
 from medusa_lib.teaching.shared import page as lessons_module
 from medusa_lib.teaching.shared import page as under_test
 from medusa_lib.teaching.shared.page import (
     plot_beyond,
+    plot_course,
     plot_pipeline,
     show_source,
     source_of,
@@ -29,6 +32,57 @@ def test_pipeline_marks_one_step(step, ax):
     words = [word.replace("_", " ") for word in STEP_WORDS]
     assert texts(ax) == [f"STEP{i}\n{word}" for i, word in enumerate(words)]
     assert [text.get_weight() == "bold" for text in ax.texts] == filled
+
+
+def boxes_of(ax):
+    return [p for p in ax.patches if type(p).__name__ == "FancyBboxPatch"]
+
+
+def overlaps(ax):
+    """Pairs of boxes that overlap, and texts that are wider than their box."""
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()
+    ax.figure.draw(renderer)
+    boxes = [box.get_window_extent(renderer) for box in boxes_of(ax)]
+    wide = [
+        text.get_text()
+        for text, box in zip((t for t in ax.texts if "\n" in t.get_text()), boxes, strict=True)
+        if not (box.x0 < text.get_window_extent(renderer).x0 < box.x1)
+        or text.get_window_extent(renderer).x1 > box.x1
+    ]
+    return wide + [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+def many(count):
+    """So many lessons beyond the steps, with words as long as the longest of today."""
+    longest = max(LESSONS, key=lambda lesson: len(lesson.phrase)).word
+    return tuple(Lesson(f"BEYOND{i}", longest, "a", "b") for i in range(1, count + 1))
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 13, 16])
+def test_the_map_shows_every_lesson_with_its_phrase(monkeypatch, count):
+    monkeypatch.setattr(under_test, "BEYOND", many(count))
+    ax = plot_course()
+    lessons = (*STEPS, *many(count))
+    named = [text for text in texts(ax) if "\n" in text]
+    assert named == [
+        f"{each.name} {each.word.replace('_', ' ')}\n{each.phrase}" for each in lessons
+    ]
+    assert [to_hex(box.get_facecolor()) == to_hex(BLUE) for box in boxes_of(ax)] == [
+        each is STEPS[0] for each in lessons
+    ]
+    assert not overlaps(ax)
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 13])
+def test_many_lessons_beyond_stand_in_rows(monkeypatch, count):
+    words = ("sampling_exactly",) * count
+    monkeypatch.setattr(under_test, "BEYOND_WORDS", words)
+    ax = plot_beyond(count)
+    (low, high), boxes = ax.get_ylim(), boxes_of(ax)
+    assert len(boxes) == count + 1
+    assert (high - low) == (1 if count < 7 else 2)
+    ax.texts[0].set_text("STEP0\n7")
+    assert not overlaps(ax)
 
 
 def long_doc(x):
