@@ -91,7 +91,7 @@ BEYOND = _lessons(
         "beyond.one_pass",
         "a KV cache, a branch verified in one pass, the bonus token, and what verification costs",
     ),
-    ("drafters", "beyond.drafters", "cheap drafters, and what they should and do gain"),
+    ("drafters", "beyond.drafters", "cheap drafters, how often they are right and what they cost"),
     (
         "sampling_exactly",
         "beyond.sampling_exactly",
@@ -103,6 +103,7 @@ BEYOND = _lessons(
         "heads on the model itself, trained while you watch, that guess several tokens ahead",
     ),
     ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
+    ("formulas", "measure.formulas", "what a drafter should gain, and whether it does"),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)

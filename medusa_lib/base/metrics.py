@@ -57,16 +57,16 @@ def first_and_later(pairs: Sequence[tuple[int, int]]) -> tuple[float, float, str
     """(share accepted at the first position, share at all later ones, how it changes).
 
     pairs: as acceptance_by_position gives them. It "rises" or "falls" where the two shares
-    differ by more than two standard errors, else it "stays close": so far luck alone may go.
+    differ by more than two standard errors, else that "may be luck": so far luck alone may go.
     """
     (n, held), rest = pairs[0], pairs[1:]
     m, held_later = (sum(pair[i] for pair in rest) for i in (0, 1))
     first, later = ratio(held, n), ratio(held_later, m)
     if not m:
-        return first, later, "stays close"
+        return first, later, "may be luck"
     share = (held + held_later) / (n + m)
     luck = 2 * math.sqrt(share * (1 - share) * (1 / n + 1 / m))
-    change = "rises" if later - first > luck else "falls" if first - later > luck else "stays close"
+    change = "rises" if later - first > luck else "falls" if first - later > luck else "may be luck"
     return first, later, change
 
 

@@ -65,10 +65,14 @@ class NgramDrafter:
         for n in range(min(self.longest, len(self.ids)), self.shortest - 1, -1):
             end = self.places.get(tuple(self.ids[-n:]))
             if end is not None:
-                copied = itertools.cycle(self.ids[end:])  # past the end of the text, again
-                most = span if self.trust is None else min(span, self.trust * n)
-                return Branch(list(itertools.islice(copied, most)))
+                return Branch(self.copied(end, n, span))
         return Branch()
+
+    def copied(self, end: int, n: int, span: int) -> list[int]:
+        """What followed an n-gram that ended there, at most `span` ids, fewer with `trust`."""
+        most = span if self.trust is None else min(span, self.trust * n)
+        following = itertools.cycle(self.ids[end:])  # past the end of the text, again
+        return list(itertools.islice(following, most))
 
     def read(self, ids: list[int]) -> None:
         """Note every n-gram of `ids` that ends before its last token."""

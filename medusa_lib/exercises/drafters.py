@@ -1,4 +1,4 @@
-"""BEYOND2's exercises."""
+"""BEYOND2's exercise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def _lookup(ids: list[int], n: int, span: int) -> Answers:
         (first, "that is the earliest place, not the latest"),
         (ids[ends[-1] :], f"that is more than span = {span} tokens"),
         (ids[-n:] + wanted, "return only what follows, without the n tokens themselves"),
+        ((wanted * span)[:span], "stop where the list ends, do not begin again"),
         (wanted[1:], "the token right after the match is missing"),
         ([], "the last n tokens match themselves; look only at earlier places"),
     )
@@ -36,19 +37,3 @@ def check_ngram_lookup(attempt: Callable) -> str:
         at="ids {}, n {}, span {}: ",
         refuse=lambda answer, _ids, _n, span: no_list(answer, f"at most {span} ids"),
     )
-
-
-def _break_even_cost(alpha: float, span: int) -> Answers:
-    tokens = sum(alpha**i for i in range(span + 1))
-    return (tokens - 1) / span, (
-        (tokens / span, "the verifying pass costs 1; take it off before you divide"),
-        (tokens - 1, "that is the cost of the whole branch; one draft step is asked for"),
-        (tokens, "those are the tokens per loop; which c makes the loop cost as much?"),
-    )
-
-
-def check_break_even_cost(attempt: Callable) -> str:
-    """BEYOND2. attempt(alpha, span) → the draft cost c at which drafting neither pays nor loses."""
-    cases = ((0.5, 2), (0.8, 4), (0.3, 1), (0.0, 3), (1.0, 5))
-    at, otherwise = "α {}, span {}: ", "it is {wanted:.4f}, yours was {answer!r}"
-    return grade(attempt, cases, _break_even_cost, at, otherwise)

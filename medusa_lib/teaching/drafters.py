@@ -1,4 +1,4 @@
-"""BEYOND2's room: what drafters should and do gain, and the panel."""
+"""BEYOND2's room: how far drafters reach, and the panel."""
 
 from __future__ import annotations
 
@@ -26,68 +26,28 @@ from medusa_lib.teaching.shared.controls import (
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import RunPanel
 from medusa_lib.teaching.shared.style import (
-    GREY,
+    KIND_COLOURS,
+    KIND_HATCHES,
     axes_for,
-    legend_beside,
+    bars_beside,
     open_frame,
-    series_look,
-    two_digits,
 )
 from medusa_lib.teaching.shared.worker import StoppedError
 
 
-def plot_expected_speedup(
-    spans: Sequence[int],
-    expected: Mapping[str, Sequence[float]],
-    measured: Mapping[str, Sequence[float]] | None = None,
-    label: str = "speed-up over plain decoding",
-    ax: Axes | None = None,
+def plot_reach(
+    names: Sequence[str], reach: Mapping[str, Sequence[float]], ax: Axes | None = None
 ) -> Axes:
-    """Curves over the span by a formula, and points by measurement in the colour of their name.
+    """How far each drafter reaches: a bar of τ for each kind of text, side by side.
 
-    expected, measured: name → one value for each of `spans`; a name may be in one of them only.
+    reach: kind of text → tokens emitted ÷ loops, for each of `names`.
     """
-    measured = {} if measured is None else measured
-    ax = axes_for(ax, (6.4, 3.4))
-    for i, name in enumerate(dict.fromkeys([*expected, *measured])):
-        if name in expected:
-            said = f"{name}, formula" if measured else name
-            ax.plot(spans, expected[name], label=said, **series_look(i, marker=""))
-        if name in measured:
-            points = series_look(i, linestyle="none", markersize=6)
-            ax.plot(spans, measured[name], label=f"{name}, measured", **points)
-    ax.axhline(1, color=GREY, linestyle="--", linewidth=1, zorder=0)
-    ax.set(xlabel="span (tokens drafted per loop)", ylabel=label, ylim=(0, None))
-    ax.set_xticks(spans)
-    legend_beside(ax, fontsize=8)
-    return open_frame(ax)
-
-
-def plot_acceptance_by_position(
-    counts: Mapping[str, Sequence[tuple[int, int]]], least: int = 5, ax: Axes | None = None
-) -> Axes:
-    """How often a draft holds at each position, of those loops that reached it; α is dashed.
-
-    counts: drafter's name → (reached, accepted) for each position, as
-    metrics.acceptance_by_position gives them. A point's area grows with the number that reached
-    it; positions that fewer than `least` reached are left out. The dashes of different names
-    take turns, so that lines of the same α show both.
-    """
-    ax = axes_for(ax, (7, 3.4))
-    dash, pause = 2.5, 2.5 * max(1, len(counts) - 1)
-    for i, (name, pairs) in enumerate(counts.items()):
-        look = series_look(i, linestyle="-")
-        dots = {name: look[name] for name in ("color", "marker")}
-        shown = [(at, a / r, r) for at, (r, a) in enumerate(pairs, start=1) if r >= least]
-        places, shares, numbers = zip(*shown, strict=True) if shown else ((), (), ())
-        ax.plot(places, shares, label=name, **look)
-        ax.scatter(places, shares, s=[12 + 2 * n for n in numbers], **dots)
-        alpha = sum(a for _, a in pairs) / max(1, sum(r for r, _ in pairs))
-        turn = {"linestyle": (-dash * i, (dash, pause)), "linewidth": 1.4, "zorder": 0}
-        ax.axhline(alpha, color=look["color"], label=f"its α, {two_digits(alpha)}", **turn)
-    ax.set(xlabel="position in the branch", ylabel="accepted ÷ reached", ylim=(0, 1.1))
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    legend_beside(ax)
+    ax = axes_for(ax, (6.4, 3))
+    looks = [(KIND_COLOURS[kind], KIND_HATCHES[kind]) for kind in ("accepted", "bonus")]
+    bars_beside(ax, reach, looks)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylabel="τ = tokens emitted ÷ loops", ylim=(0, None))
+    ax.legend(frameon=False, loc="upper left")
     return open_frame(ax)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
@@ -28,6 +29,8 @@ from medusa_lib.teaching.shared.style import (
     GREEN,
     ORANGE,
     axes_for,
+    label_of,
+    name_lines,
     open_frame,
     series_look,
     visible,
@@ -137,6 +140,29 @@ def mask_html(view: PassView) -> str:
     return render("mask", len(view.before), tokens, answers)
 
 
+def plot_attention(
+    weights: Sequence[Sequence[float]], words: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """How much each fed word looks at each word: a row of weights for each, darker for more.
+
+    weights: `[fed, len(words)]`, each row adding up to 1; the last words are the fed ones. A
+    thick line parts what is in the cache from what is fed; a weight of 0 is left white.
+    """
+    ax = axes_for(ax, (5.6, 2.2))
+    shares = np.asarray(weights)
+    held = len(words) - len(shares)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        ax.text(column, row, f"{share:.2f}" if share else "–", ha="center", va="center")
+    if held:
+        ax.axvline(held - 0.5, color="black", linewidth=2)
+    ax.set_xticks(range(len(words)), map(label_of, words))
+    ax.set_yticks(range(len(shares)), map(label_of, words[held:]))
+    ax.xaxis.tick_top(), ax.xaxis.set_label_position("top")
+    ax.set(xlabel="looks at", ylabel="fed")
+    return ax
+
+
 def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = None) -> Axes:
     """The cost of one pass against its number of positions, as a multiple of one position's.
 
@@ -145,16 +171,16 @@ def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = N
     """
     ax = axes_for(ax, (6.4, 3.6))
     counts = sorted({count for cost in costs.values() for count in cost})
+    ax.set_xscale("log", base=2), ax.set_yscale("log", base=2)
     for i, (name, cost) in enumerate(costs.items()):
         ratios = [seconds / cost[1] for seconds in cost.values()]
         ax.plot(list(cost), ratios, label=name, **series_look(i, linestyle="-"))
     ax.plot(counts, counts, ":", color="black", label="a pass for each position")
     ax.plot(counts, [1] * len(counts), ":", color="grey", label="more positions are free")
-    ax.set_xscale("log", base=2), ax.set_yscale("log", base=2)
-    ax.set_xticks(counts, counts)
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xticks(counts, counts), ax.set_yticks(counts, counts)
+    ax.minorticks_off()
     ax.set(xlabel="positions in one pass", ylabel="seconds ÷ seconds of one position")
-    ax.legend(frameon=False, fontsize=8)
+    name_lines(ax)
     return open_frame(ax)
 
 

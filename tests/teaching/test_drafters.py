@@ -5,22 +5,15 @@ import threading
 
 import pytest
 from loops_by_hand import PROMPT, timeless
-from matplotlib.collections import PathCollection
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from panels import move, says, status
 
 from medusa_lib.beyond.named_drafters import DRAFTERS
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.teaching import drafters as beyond_widgets
-from medusa_lib.teaching.drafters import (
-    DraftersPanel,
-    plot_acceptance_by_position,
-    plot_expected_speedup,
-)
+from medusa_lib.teaching.drafters import DraftersPanel, plot_reach
 from medusa_lib.teaching.loops import loops_words
 from medusa_lib.teaching.shared.controls import DRAFTER_NAMES, MORE_DRAFTER_NAMES
-from medusa_lib.teaching.shared.style import BLUE, ORANGE
 
 
 @pytest.fixture
@@ -28,43 +21,11 @@ def ax():
     return Figure(layout="constrained").subplots()
 
 
-def test_expected_and_measured_share_a_colour(ax) -> None:
-    spans, curve, points = [2, 4, 8], [1.5, 1.25, 1.0], [1.25, 1.0, 0.75]
-    plot_expected_speedup(spans, {"a": curve, "b": curve}, {"a": points}, "τ", ax)
-    line, marks, other, one = ax.lines
-    assert [*line.get_ydata()] == [*other.get_ydata()] == curve
-    assert [*marks.get_ydata()] == points
-    assert [*line.get_xdata()] == [*marks.get_xdata()] == spans
-    assert to_hex(line.get_color()) == to_hex(marks.get_color()) == to_hex(BLUE)
-    assert to_hex(other.get_color()) == to_hex(ORANGE)
-    assert marks.get_linestyle() == "None"
-    assert [*one.get_ydata()] == [1, 1]
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["a, formula", "a, measured", "b, formula"]
-    assert ax.get_ylabel() == "τ"
-    assert [*ax.get_xticks()] == spans
-
-
-def test_curves_alone_carry_their_plain_names(ax) -> None:
-    plot_expected_speedup([1, 2], {"α = 0.5": [1.5, 1.75]}, ax=ax)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["α = 0.5"]
-
-
-def test_positions_that_few_loops_reached_are_left_out(ax) -> None:
-    pairs = [(20, 10), (10, 8), (4, 4)]
-    plot_acceptance_by_position({"a": pairs, "b": [(2, 1)]}, ax=ax)
-    a, alpha, b, other = ax.lines
-    assert [*a.get_xdata()] == [1, 2]
-    assert [*a.get_ydata()] == [0.5, 0.8]
-    assert [*alpha.get_ydata()] == pytest.approx([22 / 34] * 2), "α counts every position"
-    assert not [*b.get_xdata()]
-    areas = next(c for c in ax.collections if isinstance(c, PathCollection)).get_sizes()
-    assert areas[0] > areas[1]
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["a", "its α, 0.65", "b", "its α, 0.50"]
-    assert alpha.get_linestyle() == other.get_linestyle() == "--"
-    plot_acceptance_by_position({"a": pairs}, 1, ax)
-    assert [*ax.lines[4].get_ydata()] == [0.5, 0.8, 1.0]
+def test_reach_has_a_bar_for_each_drafter_and_kind(ax) -> None:
+    plot_reach(["a", "b"], {"goes on": [1.25, 2.0], "circles": [1.5, 3.0]}, ax)
+    assert [bar.get_height() for bar in ax.patches] == [1.25, 2.0, 1.5, 3.0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["goes on", "circles"]
 
 
 @pytest.fixture

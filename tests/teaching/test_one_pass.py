@@ -14,6 +14,7 @@ from medusa_lib.teaching.one_pass import (
     mask_html,
     pass_html,
     pass_view,
+    plot_attention,
     plot_pass_cost,
     plot_roofline,
 )
@@ -216,8 +217,18 @@ def test_pass_cost_lines_are_multiples_of_one_position(ax) -> None:
     np.testing.assert_allclose(big.get_xydata(), [[1, 1], [4, 2.5]])
     np.testing.assert_array_equal(dear.get_xydata(), [[n, n] for n in (1, 2, 4, 8)])
     np.testing.assert_array_equal(free.get_ydata(), [1] * 4)
-    legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["small", "big", "a pass for each position", "more positions are free"]
+    names = {text.get_text() for text in ax.texts}
+    assert names == {"small", "big", "a pass for each position", "more positions are free"}
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1", "2", "4", "8"]
+
+
+def test_attention_shows_each_weight_and_parts_the_cache_from_what_is_fed(ax) -> None:
+    plot_attention([[0.25, 0.75, 0.0], [0.5, 0.3, 0.2]], ["a", " b", "c"], ax)
+    assert [text.get_text() for text in ax.texts] == ["0.25", "0.75", "–", "0.50", "0.30", "0.20"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "·b", "c"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["·b", "c"]
+    (border,) = ax.lines
+    assert [*border.get_xdata()] == [0.5, 0.5]
 
 
 def test_roofline_is_the_longer_of_the_two(ax) -> None:

@@ -13,7 +13,8 @@ from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
 from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
-from medusa_lib.teaching.drafters import plot_acceptance_by_position, plot_expected_speedup
+from medusa_lib.teaching.drafters import plot_reach
+from medusa_lib.teaching.formulas import plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.teaching.loops import plot_heatmap, plot_tokens_against_passes
 from medusa_lib.teaching.medusa_heads import (
     Scores,
@@ -22,7 +23,7 @@ from medusa_lib.teaching.medusa_heads import (
     plot_top_guesses,
 )
 from medusa_lib.teaching.model import plot_parameters
-from medusa_lib.teaching.one_pass import plot_pass_cost, plot_roofline
+from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
 from medusa_lib.teaching.shared.page import plot_beyond, plot_course, plot_pipeline
@@ -46,8 +47,10 @@ EXAMPLES = {
         [Faster("n-gram", 1.9)],
     ),
     plot_beyond: (1,),
+    plot_reach: (["n-gram", "self"], {"goes on": [1.2, 4.8], "circles": [2.0, 4.8]}),
     plot_expected_speedup: ([1, 2], {"a": [1.5, 1.25]}, {"a": [1.0, 1.0]}),
     plot_acceptance_by_position: ({"a": [(9, 6), (6, 3), (2, 2)], "b": [(5, 0)]},),
+    plot_attention: ([[0.4, 0.6, 0.0], [0.2, 0.3, 0.5]], ["the", " king", "said"]),
     plot_pass_cost: ({"small": {1: 0.5, 2: 0.75}, "big": {1: 2.0, 2: 3.0}},),
     plot_roofline: ({1: 0.002, 2: 0.003}, {1: (0.001, 0.0008), 2: (0.001, 0.0016)}),
     plot_shares: (["sun", "moon"], {"draft": [0.3, 0.7], "target": [0.6, 0.4]}),
@@ -102,6 +105,8 @@ def test_it_draws_on_the_axes_given_or_on_new_ones(plot, ax):
             "span (tokens drafted per loop)",
             "speed-up over plain decoding",
         ),
+        (plot_reach, "", "τ = tokens emitted ÷ loops"),
+        (plot_attention, "looks at", "fed"),
         (plot_acceptance_by_position, "position in the branch", "accepted ÷ reached"),
         (plot_pass_cost, "positions in one pass", "seconds ÷ seconds of one position"),
         (plot_roofline, "positions in one pass", "milliseconds"),

@@ -85,3 +85,19 @@ def bars_beside(
 def legend_beside(ax: Axes, **more: object) -> None:
     """A legend to the right of the axes."""
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), **more)
+
+
+def name_lines(ax: Axes, least: float = 0.07) -> None:
+    """Each labelled line's name at its right end, in its colour, instead of a legend.
+
+    least: how far apart names are, as a share of the axes' height. Call it when all is drawn.
+    """
+    labelled = [line for line in ax.lines if not line.get_label().startswith("_")]
+    to_axes = ax.transData + ax.transAxes.inverted()
+    drawn = [line for line in labelled if len(line.get_xdata())]
+    ends = [(to_axes.transform(line.get_xydata()[-1])[1], line) for line in drawn]
+    lowest = -1.0
+    for height, line in sorted(ends, key=lambda end: end[0]):
+        lowest = max(height, lowest + least)
+        look = {"color": line.get_color(), "fontsize": 8, "va": "center"}
+        ax.text(1.02, lowest, line.get_label(), transform=ax.transAxes, **look)
