@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
@@ -99,3 +99,18 @@ def sweep(
             tossed = [[toss_loops(c, span, seed) for c in chances] for seed in seeds]
             found[temperature, top_p, span] = [list(chain(*loops)) for loops in tossed]
     return found
+
+
+def clear_changes(
+    figures: Mapping[Setting, Sequence[float]], slider: int, values: tuple[float, float]
+) -> tuple[int, int, int]:
+    """What moving one slider does, beyond luck → (falls, rises, of how many).
+
+    figures: setting → the figure of each run. slider: its place in a setting; it moves from
+    values[0] to values[1], the others stay. A change counts only where no two runs overlap.
+    """
+    at = [[figures[key] for key in figures if key[slider] == value] for value in values]
+    pairs = list(zip(*at, strict=True))
+    falls = sum(min(before) > max(after) for before, after in pairs)
+    rises = sum(max(before) < min(after) for before, after in pairs)
+    return falls, rises, len(pairs)

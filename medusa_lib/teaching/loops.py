@@ -69,10 +69,9 @@ def plot_spread(
         low, high = ([end(each) for each in runs] for end in (min, max))
         at = np.arange(len(places)) + 0.08 * (i - (len(series) - 1) / 2)  # no bar hides another
         ax.errorbar(at, means, yerr=[means - low, high - means], capsize=3, **look)
-        where = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(name, (at[-1], means[-1]), color=look["color"], fontsize=9, **where)
+        ax.text(len(places) - 0.85, means[-1], name, va="center", fontsize=9)
     ax.set_xticks(range(len(places)), places)
-    ax.set_xlim(-0.3, len(places) - 0.3)
+    ax.set_xlim(-0.3, len(places) - 0.2)
     return open_frame(ax)
 
 

@@ -6,6 +6,7 @@ import pytest
 from medusa_lib import acceptance_rate, medusa_tiny, passes_per_token, run_greedy
 from medusa_lib.measure.chances import (
     alpha_of,
+    clear_changes,
     draft_chances,
     known_text,
     passes_of,
@@ -74,6 +75,20 @@ def test_a_sweep_has_every_setting_and_seed(text):
     chances = draft_chances(text, 0.9, None)
     for seed, loops in enumerate(found[0.9, None, 4]):
         assert loops == 2 * toss_loops(chances, 4, seed)
+
+
+def test_a_change_is_clear_where_no_two_runs_overlap():
+    figures = {
+        (0.5, 1, 3): [0.9, 0.8],
+        (0.5, 1, 5): [0.9, 0.5],
+        (0.9, 1, 3): [0.7, 0.6],
+        (0.9, 1, 5): [0.7, 0.6],
+    }
+    assert clear_changes(figures, 0, (0.5, 0.9)) == (1, 0, 2)
+    assert clear_changes(figures, 0, (0.9, 0.5)) == (0, 1, 2)
+    assert clear_changes(figures, 2, (3, 5)) == (0, 0, 2)
+    touching = {(0.5, 1, 3): [0.9, 0.7], (0.9, 1, 3): [0.7, 0.6]}
+    assert clear_changes(touching, 0, (0.5, 0.9)) == (0, 0, 1)
 
 
 def test_bad_values_are_refused_before_any_pass(lm, text, refuses):
