@@ -24,7 +24,6 @@ from medusa_lib.teaching.shared.style import (
     axes_for,
     open_frame,
     series_look,
-    two_digits,
 )
 
 
@@ -54,25 +53,26 @@ def plot_tokens_against_passes(runs: Mapping[str, Generation], ax: Axes | None =
     return open_frame(ax)
 
 
-def plot_heatmap(
-    values: Sequence[Sequence[float]],
-    temperatures: Sequence[float],
-    spans: Sequence[int],
+def plot_spread(
+    places: Sequence[object],
+    series: Mapping[str, Sequence[Sequence[float]]],
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean accepted length τ over temperature (rows) × span (columns), each cell labelled."""
+    """Several runs of each series at each place: their mean, and a bar from lowest to highest.
+
+    series: name → for each place the figures of all runs. Its name stands at its line's end.
+    """
     ax = axes_for(ax, (5.6, 3.4))
-    grid = np.asarray(values, dtype=float)
-    image = ax.imshow(grid, cmap="cividis", aspect="auto")
-    for (row, column), value in np.ndenumerate(grid):
-        dark = value < (np.nanmin(grid) + np.nanmax(grid)) / 2
-        colour = "white" if dark else "black"
-        ax.text(column, row, two_digits(value), ha="center", va="center", color=colour)
-    ax.set_xticks(range(len(spans)), spans)
-    ax.set_yticks(range(len(temperatures)), temperatures)
-    ax.set(xlabel="span (tokens drafted per loop)", ylabel="drafter's temperature")
-    ax.figure.colorbar(image, ax=ax, label="τ = tokens emitted ÷ loops")
-    return ax
+    for i, (name, runs) in enumerate(series.items()):
+        look = series_look(i)
+        means = np.array([np.mean(each) for each in runs])
+        low, high = ([end(each) for each in runs] for end in (min, max))
+        at = np.arange(len(places)) + 0.08 * (i - (len(series) - 1) / 2)  # no bar hides another
+        ax.errorbar(at, means, yerr=[means - low, high - means], capsize=3, **look)
+        ax.text(len(places) - 0.85, means[-1], name, va="center", fontsize=9)
+    ax.set_xticks(range(len(places)), places)
+    ax.set_xlim(-0.3, len(places) - 0.2)
+    return open_frame(ax)
 
 
 class LoopsPanel(RunPanel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,11 +11,14 @@ from matplotlib.axes import Axes
 from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import acceptance_rate, mean_accepted_length
 from medusa_lib.base.records import LoopRecord
-from medusa_lib.base.words import Prompt, Seed
+from medusa_lib.base.words import Ids, Prompt, Seed, Tokens
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
-from medusa_lib.steps.loops import medusa_loop_step
+from medusa_lib.steps.drafter import propose_branch
+from medusa_lib.steps.loops import record_loop
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.prefix_accept import prefix_accept_once
+from medusa_lib.steps.utilities import up_to_end
 from medusa_lib.teaching.shared.html import render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import DraftPanel
 from medusa_lib.teaching.shared.style import (
@@ -25,6 +29,18 @@ from medusa_lib.teaching.shared.style import (
     two_digits,
     visible,
 )
+
+
+@checked
+def settle_branch(lm: LM, ids: Ids, branch: Tokens, index: int = 0) -> LoopRecord:
+    """Verify a branch and write down what came out: one pass for each token that it reaches.
+
+    Nothing after an EOS in the branch is verified. index: the record's number.
+    """
+    began = time.perf_counter()
+    grown, accepted = prefix_accept_once(lm, ids, up_to_end(lm, branch))
+    new = grown[0, ids.shape[1] :].tolist()
+    return record_loop(lm, index, list(branch), accepted, new, began)
 
 
 def verdicts(lm: LM, record: LoopRecord) -> list[tuple[str, str, str]]:
@@ -101,11 +117,10 @@ class AcceptPanel(DraftPanel):
         )
 
     def current(self) -> LoopRecord:
-        """The loop at the sliders' values."""
-        records: list[LoopRecord] = []
+        """One branch at the sliders' values, verified."""
         generator = make_generator(self.seed)
-        medusa_loop_step(self.lm, self.ids, *self.knobs, generator=generator, records=records)
-        return records[0]
+        branch = propose_branch(self.lm, self.ids, *self.knobs, generator=generator)
+        return settle_branch(self.lm, self.ids, branch)
 
     def picture(self) -> str:
         """HTML: the table of verdicts and the sum of it."""

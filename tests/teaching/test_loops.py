@@ -10,7 +10,7 @@ from medusa_lib import medusa_tiny, run_greedy
 from medusa_lib.teaching.loops import (
     LoopsPanel,
     loops_words,
-    plot_heatmap,
+    plot_spread,
     plot_tokens_against_passes,
 )
 
@@ -93,22 +93,18 @@ def test_tokens_against_passes_draws_every_run(ax):
     assert [line.get_label() for line in ax.lines] == [f"run {i}" for i in range(6)]
 
 
-def test_heatmap_cells_and_ticks(ax):
-    values = [[1.5, 2.25, 3.0], [1.0, 1.25, 1.125]]
-    plot_heatmap(values, [0.5, 1.0], [2, 4, 8], ax)
-    (image,) = ax.images
-    np.testing.assert_array_equal(image.get_array(), values)
-    assert texts(ax) == ["1.50", "2.25", "3.00", "1.00", "1.25", "1.12"]
-    assert [text.get_position() for text in ax.texts][:4] == [(0, 0), (1, 0), (2, 0), (0, 1)]
-    assert ticks(ax.xaxis) == ["2", "4", "8"]
-    assert ticks(ax.yaxis) == ["0.5", "1.0"]
-    assert [axes.get_ylabel() for axes in ax.figure.axes[1:]] == ["τ = tokens emitted ÷ loops"]
-
-
-def test_heatmap_text_stands_out_and_a_gap_is_a_dash(ax):
-    plot_heatmap([[1.0, np.nan, 3.0]], [0.5], [1, 2, 3], ax)
-    assert texts(ax) == ["1.00", "–", "3.00"]
-    assert [text.get_color() for text in ax.texts] == ["white", "black", "black"]
+def test_spread_shows_mean_lowest_and_highest(ax):
+    series = {"cool": [[1.0, 2.0, 6.0], [4.0, 4.0]], "warm": [[0.5], [0.0, 1.0]]}
+    plot_spread(["a", "b"], series, ax)
+    assert ticks(ax.xaxis) == ["a", "b"]
+    shown = [box.lines for box in ax.containers]
+    assert [line.get_ydata().tolist() for line, *_ in shown] == [[3, 4], [0.5, 0.5]]
+    ends = [[s[:, 1].tolist() for s in bars.get_segments()] for _, _, (bars,) in shown]
+    assert ends == [[[1, 6], [4, 4]], [[0.5, 0.5], [0, 1]]]
+    assert texts(ax) == ["cool", "warm"]
+    at = [line.get_xdata() for line, *_ in shown]
+    assert not set(at[0]) & set(at[1])  # no bar hides another
+    assert len({(line.get_color(), line.get_marker()) for line, *_ in shown}) == 2
 
 
 def test_words_hold_every_figure() -> None:

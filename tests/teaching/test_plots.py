@@ -15,7 +15,7 @@ from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_reach
 from medusa_lib.teaching.formulas import plot_acceptance_by_position, plot_expected_speedup
-from medusa_lib.teaching.loops import plot_heatmap, plot_tokens_against_passes
+from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
 from medusa_lib.teaching.medusa_heads import (
     Scores,
     plot_head_accuracy,
@@ -41,7 +41,7 @@ EXAMPLES = {
     plot_branch: ([" the", "a"], [0.6, 0.4]),
     plot_acceptance: (LOOPS,),
     plot_tokens_against_passes: ({"greedy": GREEDY, "Medusa-tiny": RUN},),
-    plot_heatmap: ([[1.5, 2.25], [1.0, 1.25]], [0.5, 1.0], [2, 4]),
+    plot_spread: ([1, 2], {"cool": [[0.5, 0.7], [0.6, 0.8]], "warm": [[0.1, 0.3], [0.2]]}),
     plot_bench: (
         [Faster("n-gram", 1.3), Faster("generate", 0.6)],
         [Faster("n-gram", 1.9)],
@@ -99,7 +99,6 @@ def test_it_draws_on_the_axes_given_or_on_new_ones(plot, ax):
         (plot_branch, "position in the branch, token", "drafter's probability"),
         (plot_acceptance, "loop", "tokens per loop"),
         (plot_tokens_against_passes, "model passes spent (draft + verify)", "tokens written"),
-        (plot_heatmap, "span (tokens drafted per loop)", "drafter's temperature"),
         (
             plot_expected_speedup,
             "span (tokens drafted per loop)",

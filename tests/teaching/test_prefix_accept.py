@@ -1,11 +1,27 @@
 import pytest
 from drawing import GREEDY_STEP, LOOPS, draw
+from loops_by_hand import timeless
 from markup import harmless
 from matplotlib.colors import to_rgba
 from panels import EVIL, PROMPT, move, says
 
-from medusa_lib import LoopRecord, acceptance_rate, encode, mean_accepted_length, medusa_tiny
-from medusa_lib.teaching.prefix_accept import AcceptPanel, plot_acceptance, verdicts, verdicts_html
+from medusa_lib import (
+    LoopRecord,
+    acceptance_rate,
+    encode,
+    make_generator,
+    mean_accepted_length,
+    medusa_loop_step,
+    medusa_tiny,
+    propose_branch,
+)
+from medusa_lib.teaching.prefix_accept import (
+    AcceptPanel,
+    plot_acceptance,
+    settle_branch,
+    verdicts,
+    verdicts_html,
+)
 from medusa_lib.teaching.shared.html import token_texts
 from medusa_lib.teaching.shared.style import KIND_COLOURS, KIND_HATCHES
 
@@ -38,6 +54,26 @@ def test_verdicts_accept_correct_and_leave(lm):
     whole = LoopRecord(0, (a, b), 2, (a, b))
     assert [kind for *_, kind in verdicts(lm, whole)] == ["accepted", "accepted"]
     assert verdicts(lm, LoopRecord(0, (), 0, (a,))) == []
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_settling_a_branch_is_the_loop_after_its_draft(lm, seed):
+    ids = encode(lm, PROMPT)
+    branch = propose_branch(lm, ids, 3, 0.5, 0.95, generator=make_generator(seed))
+    records = []
+    given = {"generator": make_generator(seed), "records": records}
+    medusa_loop_step(lm, ids, 3, 0.5, 0.95, loop_idx=4, **given)
+    assert timeless([settle_branch(lm, ids, branch, 4)]) == timeless(records)
+
+
+def test_settling_stops_behind_an_eos_and_refuses_what_is_no_branch(lm, scripted_lm, refuses):
+    court = scripted_lm([1])
+    end = court.eos_id
+    record = settle_branch(court, encode(court, "a"), [1, end, 1])
+    assert (record.accepted, record.emitted, record.unused) == (2, (1,), 1)
+    for branch in ([], [-1]):
+        with refuses("branch", lm=lm):
+            settle_branch(lm, encode(lm, PROMPT), branch)
 
 
 def test_verdicts_after_an_eos_are_not_reached(lm):

@@ -1,0 +1,116 @@
+"""Medusa-tiny without its model: greedy's text is known, so each draft is a loaded coin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, product
+
+import torch
+
+from medusa_lib.base.checks import checked
+from medusa_lib.base.metrics import ratio
+from medusa_lib.base.words import Logits, Positive, Prompt, Seed, Span, Temperature, TopP
+from medusa_lib.steps.device import make_generator
+from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.model import LM
+from medusa_lib.steps.sampling import nucleus_probs
+from medusa_lib.steps.utilities import append_token, check_fits, last_logits
+
+Setting = tuple[float, float, int]  # temperature, top-p, span
+Loops = list[tuple[int, int]]  # of each loop: tokens drafted, tokens accepted
+
+
+@dataclass(frozen=True)
+class KnownText:
+    """Greedy's new tokens, and for each the logits `[V]` that chose it."""
+
+    tokens: list[int]
+    logits: list[Logits]
+
+
+@checked
+def known_text(lm: LM, prompt: Prompt, count: Positive) -> KnownText:
+    """Let greedy write until EOS or `count` tokens, and keep what it saw: a pass for each.
+
+    Raises ValueError for a prompt out of range, or a count that the context has no room for,
+    before any pass.
+    """
+    ids = start_ids(lm, prompt)
+    check_fits(lm, ids, count - 1)
+    tokens, rows = [], []
+    while len(tokens) < count:
+        row = last_logits(lm, ids)  # [V]
+        token = int(row.argmax())
+        if lm.is_end(token):
+            break
+        tokens, rows, ids = [*tokens, token], [*rows, row], append_token(ids, token)
+    return KnownText(tokens, rows)
+
+
+@checked
+def draft_chances(text: KnownText, temperature: Temperature, top_p: TopP) -> list[float]:
+    """At each place of greedy's text: how probably the drafter draws greedy's own token."""
+    rows = (nucleus_probs(row, temperature, top_p) for row in text.logits)  # [V] each
+    return [float(row[token]) for row, token in zip(rows, text.tokens, strict=True)]
+
+
+@checked
+def toss_loops(chances: Sequence[float], span: Span, seed: Seed) -> Loops:
+    """Medusa-tiny's loops by tossing coins: for each loop (drafted, accepted)."""
+    generator, at, loops = make_generator(seed), 0, []
+    while at < len(chances):
+        drafted, accepted = min(span, len(chances) - at), 0
+        coins = torch.rand(drafted, generator=generator).tolist()
+        while accepted < drafted and coins[accepted] < chances[at + accepted]:
+            accepted += 1
+        loops.append((drafted, accepted))
+        at += min(accepted + 1, drafted)  # a correction goes in, if there is one
+    return loops
+
+
+def alpha_of(loops: Loops) -> float:
+    """α = accepted ÷ evaluated, in [0, 1]; NaN if there is no loop."""
+    accepted = sum(kept for _, kept in loops)
+    return ratio(accepted, sum(min(kept + 1, drafted) for drafted, kept in loops))
+
+
+def passes_of(loops: Loops) -> float:
+    """Passes ÷ tokens emitted, 2 at best: each evaluated token costs a pass and emits one.
+
+    NaN if there is no loop.
+    """
+    drafted = sum(drafted for drafted, _ in loops)
+    return 1 + ratio(drafted, sum(min(kept + 1, drafted) for drafted, kept in loops))
+
+
+def sweep(
+    texts: Sequence[KnownText],
+    temperatures: Sequence[float],
+    top_ps: Sequence[float],
+    spans: Sequence[int],
+    seeds: Sequence[int],
+) -> dict[Setting, list[Loops]]:
+    """Each setting (temperature, top-p, span) → for each seed the loops that write all texts."""
+    found: dict[Setting, list[Loops]] = {}
+    for temperature, top_p in product(temperatures, top_ps):
+        chances = [draft_chances(text, temperature, top_p) for text in texts]
+        for span in spans:
+            tossed = [[toss_loops(c, span, seed) for c in chances] for seed in seeds]
+            found[temperature, top_p, span] = [list(chain(*loops)) for loops in tossed]
+    return found
+
+
+def clear_changes(
+    figures: Mapping[Setting, Sequence[float]], slider: int, values: tuple[float, float]
+) -> tuple[int, int, int]:
+    """What moving one slider does, beyond luck → (falls, rises, of how many).
+
+    figures: setting → the figure of each run. slider: its place in a setting; it moves from
+    values[0] to values[1], the others stay. A change counts only where no two runs overlap.
+    """
+    at = [[figures[key] for key in figures if key[slider] == value] for value in values]
+    pairs = list(zip(*at, strict=True))
+    falls = sum(min(before) > max(after) for before, after in pairs)
+    rises = sum(max(before) < min(after) for before, after in pairs)
+    return falls, rises, len(pairs)
