@@ -82,6 +82,19 @@ def bars_beside(
             ax.text(x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
 
 
+def label_line_ends(ax: Axes, gap: float = 0.075) -> None:
+    """The label of each line at its right end, pushed apart where two would touch.
+
+    gap: the least distance of two labels, as a share of the axes' height.
+    """
+    (low, high), at = ax.get_ylim(), -math.inf
+    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    for line in sorted(lines, key=lambda line: line.get_ydata()[-1]):
+        at = max(line.get_ydata()[-1], at + gap * (high - low))
+        where = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8}
+        ax.text(1.01, at, line.get_label(), **where)
+
+
 def legend_beside(ax: Axes, **more: object) -> None:
     """A legend to the right of the axes."""
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), **more)
