@@ -155,6 +155,21 @@ class Measured:
         return sum(x * (1 - x) for x in self.overlaps) ** 0.5 / len(self.overlaps)
 
 
+MEASURED_HEAD = ("α", "each run", "overlap", "chance", "tokens ÷ verify passes", "draft passes")
+
+
+def measured_row(measured: Measured) -> list[str]:
+    """What was measured as text, in the order of MEASURED_HEAD; draft passes are for each token."""
+    loops, rates = measured.loops, measured.rates
+    tokens = sum(len(loop.emitted) for loop in loops)
+    drafted, verified = (
+        sum(getattr(loop, name) for loop in loops) for name in ("draft_passes", "verify_passes")
+    )
+    figures = (measured.overlap, measured.by_chance, tokens / verified, drafted / tokens)
+    runs = f"{min(rates):.2f} to {max(rates):.2f}"
+    return [f"{measured.alpha:.2f}", runs, *(f"{figure:.2f}" for figure in figures)]
+
+
 @checked
 def measure_overlaps(
     lm: LM,

@@ -12,12 +12,14 @@ from medusa_lib.beyond.one_pass import State
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.teaching.sampling_exactly import (
+    MEASURED_HEAD,
     OVERLAP_HEAD,
     Measured,
     Overlap,
     SamplingExactlyPanel,
     WatchedDrafter,
     measure_overlaps,
+    measured_row,
     overlap,
     overlap_rows,
     overlap_words,
@@ -194,9 +196,16 @@ def test_a_watched_drafter_writes_the_same_text(lm) -> None:
     assert [loop.emitted for loop in measured.loops] == [
         loop.emitted for run in plain for loop in run.loops
     ]
-    evaluated = [min(loop.accepted + 1, len(loop.branch)) for loop in measured.loops]
-    assert len(measured.overlaps) == sum(evaluated)
+    assert len(measured.overlaps) == sum(loop.evaluated for loop in measured.loops)
     assert all(0 <= x <= 1 + 1e-9 for x in measured.overlaps)
+    row = dict(zip(MEASURED_HEAD, measured_row(measured), strict=True))
+    written = sum(len(run.new_ids) for run in plain)
+    verified, drafted = (
+        sum(getattr(run, name) for run in plain) for name in ("verify_passes", "draft_passes")
+    )
+    assert row["tokens ÷ verify passes"] == f"{written / verified:.2f}"
+    assert row["draft passes"] == f"{drafted / written:.2f}"
+    assert row["each run"] == f"{min(measured.rates):.2f} to {max(measured.rates):.2f}"
 
 
 def test_a_certain_drafter_shares_the_probability_of_its_token(lm) -> None:
