@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
+from medusa_lib.base.records import Generation
 from medusa_lib.base.words import Count, Positive, Prompt, Seed
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
@@ -77,6 +78,25 @@ def one_loop(
         path, following = verify_typically(logits, branch, *plainly, generator, rule)
         accepted = len(path)
     return [*branch.tokens[:accepted], following]
+
+
+@torch.no_grad()
+def favourites_and_surprise(
+    lm: LM, runs: Sequence[Generation], temperature: float
+) -> tuple[float, float]:
+    """(Share of the new tokens that greedy would choose, mean -ln p of them) over some runs.
+
+    p: the model's own probability at this temperature, no nucleus; in nats.
+    """
+    best, surprise = [], []
+    for run in runs:
+        ids, first = torch.tensor([[*run.prompt_ids, *run.new_ids]]), len(run.prompt_ids)
+        logits = lm.model(input_ids=ids.to(lm.device)).logits[0, first - 1 : -1].cpu()  # [n, V]
+        new = ids[0, first:]
+        best += (logits.argmax(-1) == new).tolist()
+        probs = torch.softmax(logits.double() / temperature, dim=-1)  # [n, V]
+        surprise += (-probs[range(len(new)), new].log()).tolist()
+    return sum(best) / len(best), sum(surprise) / len(surprise)
 
 
 @checked
