@@ -134,7 +134,7 @@ def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None
     for i, (name, trade) in enumerate(trades.items()):
         point = series_look(i, markersize=9, linestyle="none")
         ax.plot(trade.tokens_per_pass, trade.distance, **point)
-        beside = {"xytext": (8, 4), "textcoords": "offset points", "fontsize": 8}
+        beside = {"xytext": (0, 9), "textcoords": "offset points", "fontsize": 8, "ha": "center"}
         ax.annotate(name, (trade.tokens_per_pass, trade.distance), **beside)
     chance = {"facecolor": "none", "edgecolor": GREY, "hatch": "//", "zorder": 0}
     ax.axhspan(0, noise, **chance)
@@ -142,7 +142,7 @@ def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None
     most = max(trade.tokens_per_pass for trade in trades.values())
     farthest = max(noise, *(trade.distance for trade in trades.values()))
     ax.set(xlabel="tokens per pass", ylabel="total variation distance\nfrom the target's texts")
-    ax.set(xlim=(0.8, most + 1.2), ylim=(0, 1.2 * farthest))
+    ax.set(xlim=(0.8, most + 0.5), ylim=(0, 1.2 * farthest))
     return open_frame(ax)
 
 
@@ -194,7 +194,7 @@ def plot_bound(
         ax.barh(i, prob, edgecolor="black", linewidth=0.4, gid=f"bar-{i}", **look)
         ax.text(prob, i, f" {prob:.3f}", va="center", fontsize=8)
     ax.axvline(least, color="black", linestyle="--", linewidth=1)
-    ax.text(least, len(tokens) - 0.4, f" bound {least:.3f}", va="top", fontsize=8)
+    ax.text(least, -0.7, f"bound {least:.3f}", va="bottom", fontsize=8)
     ax.set_yticks(range(len(tokens)), [label_of(token) for token in tokens])
     ax.set(ylim=(len(tokens) - 0.4, -0.6), xlim=(0, 1.15 * max(*probs, least)))
     ax.set(xlabel="probability of being the next token", ylabel="token")
@@ -247,6 +247,6 @@ class TypicalPanel(Panel):
             lambda ax: plot_bound(*rows, bound.least, ax),
             (7, 3.4),
             bound.words,
-            margins=(1.2, 0.6, 0.1, 0.1),
+            margins=(1.2, 0.6, 0.1, 0.3),
         )
         return says_html(bound.words) + plot

@@ -42,7 +42,13 @@ from medusa_lib.teaching.heads_training import (
     write_sets,
 )
 from medusa_lib.teaching.loops import LoopsPanel
-from medusa_lib.teaching.medusa_heads import GUESSES_HEAD, guesses_of, guesses_rows, guesses_words, read_greedily
+from medusa_lib.teaching.medusa_heads import (
+    GUESSES_HEAD,
+    guesses_of,
+    guesses_rows,
+    guesses_words,
+    read_greedily,
+)
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
 from medusa_lib.teaching.shared.controls import MORE_DRAFTER_NAMES
 from medusa_lib.teaching.shared.html import MARKS, token_texts

@@ -4,13 +4,16 @@ from matplotlib.colors import to_hex
 from panels import says
 
 from medusa_lib import encode, last_logits, make_generator
+from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.typical import Typical
+from medusa_lib.steps.sampling import softmax_temp
 from medusa_lib.teaching.toys.four_words import DRAFT, TARGET, text_probs, word_probs
 from medusa_lib.teaching.typical import (
     Trade,
     TypicalPanel,
     bound_of,
     draft_table,
+    favourites_and_surprise,
     measure_trade,
     one_loop,
     plot_bound,
@@ -124,3 +127,18 @@ def test_panel_shows_the_sliders_values(lm, knobs) -> None:
     assert not panel.message.value
     assert panel.says == before == TypicalPanel(lm, "The fox said to the crow,").says
     assert before.startswith("Panel: sliders for temperature, epsilon and delta")
+
+
+def test_greedy_writes_favourites_only_and_its_surprise_is_the_models(lm) -> None:
+    run = speculate(lm, "The fox said to the crow,", None, 6)
+    favourites, surprise = favourites_and_surprise(lm, [run, run], 0.8)
+    assert favourites == 1
+    taken = []
+    for i, token in enumerate(run.new_ids):
+        ids = torch.tensor([run.prompt_ids + run.new_ids[:i]])
+        taken.append(-float(softmax_temp(last_logits(lm, ids).double(), 0.8)[token].log()))
+    assert surprise == pytest.approx(sum(taken) / len(taken), abs=1e-4)
+    drawn = [speculate(lm, "The fox", None, 40, temperature=1.5, seed=seed) for seed in (1, 2)]
+    fewer, more = favourites_and_surprise(lm, drawn, 0.8)
+    assert fewer < favourites
+    assert more > surprise
