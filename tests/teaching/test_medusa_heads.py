@@ -1,10 +1,9 @@
-import html
 import re
 
 import pytest
 import torch
 from legends import labels
-from panels import says
+from panels import Reader, says
 
 from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.beyond.medusa_heads import chain_of, draft_tree
@@ -101,8 +100,9 @@ def test_panel_shows_what_a_chain_of_heads_drafts(lm, panel, place, count) -> No
     assert list(guesses.wrote) == run.new_ids[place + 1 : place + 1 + count]
     assert guesses == guesses_of(heads, hidden, [chosen, *guesses.wrote])
     assert says(panel) == guesses_words(guesses)
+    shown = Reader(panel.view.value).text
     for row in guesses_rows(lm, guesses):
-        assert all(f">{html.escape(cell)}<" in panel.view.value for cell in row if cell)
+        assert "".join(row) in shown
 
 
 def test_panel_has_a_fixed_text_and_names(lm, panel) -> None:

@@ -56,7 +56,7 @@ EXAMPLES = {
     plot_top_guesses: ({"own": [[0.5, 0.6], [0.4, 0.5]]},),
     plot_walks: ({"slow": [0.0, 0.5, 0.75], "fast": [0.0, 4.0, 1.0]},),
     plot_bound: ([" a", "b"], [0.6, 0.1], [True, False], 0.2),
-    plot_alpha_and_overlap: ([0.5, 1.0], {"a drafter": [Measured([0.5], [0.5], LOOPS)] * 2}),
+    plot_alpha_and_overlap: ([0.5, 1.0], {"a drafter": [Measured([0.0, 1.0], [0.5], LOOPS)] * 2}),
     plot_trade: ({"exact": Trade(1.5, 0.01), "typical": Trade(2.5, 0.2)}, 0.02),
     plot_tree: ([" the", "a"], (-1, 0)),
     plot_tree_mask: ([" the", "a"], (-1, 0)),

@@ -103,7 +103,7 @@ def test_the_bound_by_hand() -> None:
     assert bound.typical.tolist() == [True, True, False, False]
     said = "entropy 1.17, bound 0.155: 2 tokens are typical, with 0.80 of the probability"
     assert bound.words == said
-    one = bound_of(torch.tensor([0.0, 0.0]), 0.0, Typical(1.0, 1.0))
+    one = bound_of(torch.tensor([1.0, 0.0]), 0.0, Typical(1.0, 1.0))
     assert one.words.endswith("1 token is typical, with 1.00 of the probability")
 
 
