@@ -125,7 +125,7 @@ def plot_learning(points: Sequence[Scores], title: str = "", ax: Axes | None = N
     return open_frame(ax)
 
 
-def loss_of(w: float, share: float = 0.75) -> float:
+def loss_at(w: float, share: float = 0.75) -> float:
     """The loss of a head with one number w: it adds w to the logit of *sun*, 1; *moon* has 2.
 
     *sun* is right in this share of the examples.
@@ -134,8 +134,8 @@ def loss_of(w: float, share: float = 0.75) -> float:
     return -(share * math.log(sun) + (1 - share) * math.log(1 - sun))
 
 
-def slope_of(w: float, share: float = 0.75) -> float:
-    """How steeply `loss_of` rises at w: how much too much the head says *sun*."""
+def slope_at(w: float, share: float = 0.75) -> float:
+    """How steeply `loss_at` rises at w: how much too much the head says *sun*."""
     return 1 / (1 + math.exp(1 - w)) - share
 
 
@@ -143,7 +143,7 @@ def walk(rate: float, steps: Positive, w: float = 0.0) -> list[float]:
     """Where w is at first and after each step of w - rate × slope."""
     places = [w]
     for _ in range(steps):
-        places.append(places[-1] - rate * slope_of(places[-1]))
+        places.append(places[-1] - rate * slope_at(places[-1]))
     return places
 
 
@@ -152,12 +152,12 @@ def plot_walks(walks: Mapping[str, Sequence[float]], ax: Axes | None = None) -> 
     ax = axes_for(ax, (7, 3.2))
     most = max(4.0, *(w for places in walks.values() for w in places)) + 0.5
     line = [most * i / 100 - 0.5 for i in range(101)]
-    ax.plot(line, [loss_of(w) for w in line], color="black", linewidth=1)
+    ax.plot(line, [loss_at(w) for w in line], color="black", linewidth=1)
     for i, (name, places) in enumerate(walks.items()):
-        ax.plot(places, [loss_of(w) for w in places], label=name, **series_look(i))
+        ax.plot(places, [loss_at(w) for w in places], label=name, **series_look(i))
         for step in (0, 1, 2):
             shift = {"xytext": (0, 6 + 9 * i), "textcoords": "offset points", "ha": "center"}
-            ax.annotate(f"{step}", (places[step], loss_of(places[step])), fontsize=8, **shift)
+            ax.annotate(f"{step}", (places[step], loss_at(places[step])), fontsize=8, **shift)
     ax.set(xlabel="the head's one number, w", ylabel="loss")
     ax.legend(frameon=False, loc="upper center", title="steps, the first numbered")
     return open_frame(ax)

@@ -16,12 +16,12 @@ from medusa_lib.teaching.heads_training import (
     Sets,
     TrainHeadsPanel,
     learn,
-    loss_of,
+    loss_at,
     plot_learning,
     plot_walks,
     score,
     scores_words,
-    slope_of,
+    slope_at,
     start,
     walk,
     write_sets,
@@ -120,20 +120,20 @@ def test_one_number_goes_down_its_loss() -> None:
     sun = torch.sigmoid(w - 1)
     loss = -(0.75 * sun.log() + 0.25 * (1 - sun).log())
     loss.sum().backward()
-    assert [loss_of(x) for x in w.tolist()] == pytest.approx(loss.tolist())
-    assert [slope_of(x) for x in w.tolist()] == pytest.approx(w.grad.tolist())
+    assert [loss_at(x) for x in w.tolist()] == pytest.approx(loss.tolist())
+    assert [slope_at(x) for x in w.tolist()] == pytest.approx(w.grad.tolist())
     small, large = walk(2, 12), walk(20, 12)
     assert len(small) == 13
-    assert all(loss_of(b) < loss_of(a) for a, b in zip(small[:6], small[1:], strict=False))
+    assert all(loss_at(b) < loss_at(a) for a, b in zip(small[:6], small[1:], strict=False))
     assert small[-1] == pytest.approx(1 + math.log(3), abs=0.05)
-    assert loss_of(large[-1]) > loss_of(0), "too far a step climbs the other side"
+    assert loss_at(large[-1]) > loss_at(0), "too far a step climbs the other side"
 
 
 def test_walks_lie_on_the_loss(ax) -> None:
     plot_walks({"slow": walk(2, 4), "fast": walk(20, 4)}, ax)
     _, slow, fast = ax.lines
     for line in (slow, fast):
-        assert [*line.get_ydata()] == [loss_of(w) for w in line.get_xdata()]
+        assert [*line.get_ydata()] == [loss_at(w) for w in line.get_xdata()]
     assert [text.get_text() for text in ax.texts] == ["0", "1", "2"] * 2
 
 
