@@ -100,10 +100,16 @@ BEYOND = _lessons(
     (
         "medusa_heads",
         "beyond.medusa_heads",
-        "heads on the model itself, trained while you watch, that guess several tokens ahead",
+        "heads on the model itself that guess several tokens ahead without a pass of their own",
     ),
     ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
     ("formulas", "measure.formulas", "what a drafter should gain, and whether it does"),
+    (
+        "heads_training",
+        "beyond.heads_training",
+        "loss and steps of training; heads that learn while you watch",
+    ),
+    ("typical", "beyond.typical", "taking what is likely enough: what it buys and what it costs"),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)

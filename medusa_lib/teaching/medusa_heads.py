@@ -1,47 +1,26 @@
-"""BEYOND4's room: heads that learn while you watch, scored on texts that they did not see.
-
-The whole recipe, with books and checkpoints, is training/train_heads.py.
-"""
+"""BEYOND4's room: what heads guess, how often they are right, and the panel."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import ipywidgets as w
 import torch
 from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.words import Hook, Positive, Seed
-from medusa_lib.beyond.heads_files import heads_folder
-from medusa_lib.beyond.heads_training import (
-    Examples,
-    Learner,
-    Texts,
-    Training,
-    Writing,
-    examples_of,
-    joined,
-    make_heads,
-    right_ranks,
-    self_distilled,
-    top_accuracy,
-    train_steps,
-)
-from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, model_parts
+from medusa_lib.base.words import Positive, Prompt
+from medusa_lib.beyond.heads_files import heads_folder, shipped_heads
+from medusa_lib.beyond.heads_training import Examples, Texts, examples_of, joined, read_texts
+from medusa_lib.beyond.medusa_heads import MedusaHeads
 from medusa_lib.beyond.speculative import speculate
-from medusa_lib.steps.device import make_generator
+from medusa_lib.demo import PROMPT
 from medusa_lib.steps.model import LM
-from medusa_lib.teaching.shared.controls import (
-    dropdown,
-    go_button,
-    slider,
-)
-from medusa_lib.teaching.shared.html import says_html
-from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.steps.utilities import decode
+from medusa_lib.teaching.shared.controls import observe, slider
+from medusa_lib.teaching.shared.html import mark_html, says_html, table_html, token_texts
+from medusa_lib.teaching.shared.panel import Panel
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -49,81 +28,10 @@ from medusa_lib.teaching.shared.style import (
     ORANGE,
     axes_for,
     bars_beside,
-    legend_beside,
+    name_lines,
     open_frame,
     series_look,
 )
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Examples to learn from, and examples of other texts to be scored on."""
-
-    train: Examples
-    held_out: Examples
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How often each head's best guess is right, in [0, 1], after so many steps of training."""
-
-    step: int
-    right: tuple[float, ...]
-
-
-@checked
-def write_sets(
-    lm: LM,
-    tokens: Positive,
-    count: Positive = 4,
-    seed: Seed = 7,
-    on_batch: Hook = None,
-    lengths: tuple[int, int, int] = (64, 16, 48),
-) -> Sets:
-    """Two sets of texts that the model writes greedily, about `tokens` and a quarter of that.
-
-    count: heads to be taught. lengths: see heads_training.Writing. on_batch is told the tokens
-    so far.
-    """
-    sizes = (tokens, max(1, tokens // 4))
-    train, held_out = (
-        self_distilled(lm, size, count, make_generator(seed + i), Writing(*lengths), on_batch)
-        for i, size in enumerate(sizes)
-    )
-    return Sets(train, held_out)
-
-
-def start(lm: LM, sets: Sets, kind: str, training: Training) -> Learner:
-    """Untrained heads of one kind, as many as the sets can teach."""
-    count, width = sets.train.labels.shape[1], sets.train.hidden.shape[1]
-    return make_heads(lm, HeadsShape(kind, count, width), sets.train, training)
-
-
-def score(heads: MedusaHeads, examples: Examples, vocab_size: int, step: int = 0) -> Scores:
-    """How often each head's best guess is right on these examples."""
-    ranks = right_ranks(heads, examples, vocab_size)
-    return Scores(step, tuple(row[0] for row in top_accuracy(ranks, 1)))
-
-
-@checked
-def learn(
-    lm: LM,
-    learner: Learner,
-    sets: Sets,
-    training: Training,
-    every: Positive,
-    on_step: Hook = None,
-) -> Iterator[Scores]:
-    """Train to the last step; yields the scores on held-out texts before, on the way and after.
-
-    On the way: after every so many steps. on_step is told each step and may raise to end it.
-    """
-    yield score(learner.heads, sets.held_out, lm.vocab_size, learner.step)
-    for step, _ in train_steps(learner, sets.train, training, lm.vocab_size):
-        if on_step is not None:
-            on_step(step)
-        if step % every == 0 or step == training.steps:
-            yield score(learner.heads, sets.held_out, lm.vocab_size, step)
 
 
 @torch.no_grad()
@@ -144,21 +52,6 @@ def shipped_figures(lm: LM) -> dict:
     return json.loads((heads_folder(lm) / "figures.json").read_text(encoding="utf-8"))
 
 
-def plot_learning(points: Sequence[Scores], title: str = "", ax: Axes | None = None) -> Axes:
-    """How often each head's best guess is right, against the steps of training so far."""
-    ax = axes_for(ax, (6.4, 3.2))
-    steps = [point.step for point in points]
-    heads = zip(*(point.right for point in points), strict=True)
-    for i, right in enumerate(heads):
-        ax.plot(steps, right, label=f"head {i + 1}", gid=f"head-{i + 1}", **series_look(i))
-    ax.set(xlabel="steps of training", ylabel="right ÷ asked, held-out texts", title=title)
-    most = max([1, *steps])
-    ax.set(ylim=(-0.02, 1), xlim=(-0.02 * most, 1.02 * most))  # room for the marks at the edges
-    if points:
-        legend_beside(ax, fontsize=8)
-    return open_frame(ax)
-
-
 def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """Bars side by side: how often each head's best guess is right, for several sets of heads.
 
@@ -173,114 +66,122 @@ def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = No
     return open_frame(ax)
 
 
-def plot_top_guesses(top: Sequence[Sequence[float]], ax: Axes | None = None) -> Axes:
-    """How often the right token is among a head's best 1, 2, … guesses, a line for each head.
+def plot_top_guesses(tops: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Axes:
+    """How often the right token is among a head's best 1, 2, … guesses, for each kind of text.
 
-    Lines of equal heads stand beside each other, not on each other.
+    tops: name → a row for each head. The line is the mean of the heads, the band all of them.
     """
-    ax, middle = axes_for(ax, (6.4, 3.2)), (len(top) - 1) / 2
-    for i, shares in enumerate(top):
-        at = [guesses + 0.07 * (i - middle) for guesses in range(1, len(shares) + 1)]
-        ax.plot(at, shares, label=f"head {i + 1}", **series_look(i))
-    ax.set_xticks(range(1, max(map(len, top)) + 1))
+    ax = axes_for(ax, (6.4, 3.2))
+    for i, (name, top) in enumerate(tops.items()):
+        columns = list(zip(*top, strict=True))
+        at, look = range(1, len(columns) + 1), series_look(i)
+        ax.plot(at, [sum(column) / len(column) for column in columns], label=name, **look)
+        ends = [min(column) for column in columns], [max(column) for column in columns]
+        ax.fill_between(at, *ends, color=look["color"], alpha=0.25, linewidth=0)
+    ax.set_xticks(range(1, len(columns) + 1))
     ax.set(xlabel="guesses that count", ylabel="right token among them", ylim=(0, 1))
-    legend_beside(ax, fontsize=8)
+    name_lines(ax)
     return open_frame(ax)
 
 
-KIND_NAMES = (
-    ("hydra: sees the token before its guess", "hydra"),
-    ("medusa: sees the hidden states only", "medusa"),
-)
-PICTURES = 12  # drawn while a run goes on
-BATCH = 256  # examples a step
+@dataclass(frozen=True)
+class Guesses:
+    """What heads say at one place of a greedy text, each told the best guess of the one before.
 
-
-def scores_words(kind: str, points: Sequence[Scores]) -> str:
-    """How often each head is right now, as one line."""
-    if not points:
-        return "no heads yet"
-    right = ", ".join(f"{share:.2f}" for share in points[-1].right)
-    first = f"head{'s' if len(points[-1].right) > 1 else ''} 1 to {len(points[-1].right)}"
-    return f"{kind}, {points[-1].step} steps: best guess of {first} right {right}"
-
-
-class TrainHeadsPanel(RunPanel):
-    """BEYOND4: kind and steps, Train and Cancel, over each head's accuracy as it learns.
-
-    The model writes its texts, about `tokens` of them, when Train is pressed for the first time.
+    best, second: a token id for each head. wrote: what the model wrote there.
     """
 
-    again = "press Train to start anew"
+    best: tuple[int, ...]
+    second: tuple[int, ...]
+    wrote: tuple[int, ...]
+
+    @property
+    def held(self) -> int:
+        """How many of the best guesses verification would keep, from the first on."""
+        hits = [a == b for a, b in zip(self.best, self.wrote, strict=True)]
+        return (*hits, False).index(False)
+
+
+@torch.inference_mode()
+def guesses_of(heads: MedusaHeads, hidden: torch.Tensor, ids: Sequence[int]) -> Guesses:
+    """The guesses of as many heads as `ids` has tokens beyond the first.
+
+    hidden: `[width]`, at the place before ids[0], which the model chose from it.
+    """
+    first = before = hidden[None].float()
+    token, ranked = ids[0], []
+    for head in range(len(ids) - 1):
+        before = heads.step(head, first, before, torch.tensor([token]))
+        ranked.append(heads.vocab[heads.out(before)[0].topk(2).indices].tolist())
+        token = ranked[-1][0]
+    best, second = zip(*ranked, strict=True)
+    return Guesses(best, second, tuple(ids[1:]))
+
+
+def guesses_words(guesses: Guesses) -> str:
+    """What one loop would make of these guesses, as one line."""
+    held, count = guesses.held, len(guesses.best)
+    plural = "s" if held else ""
+    return f"{held} of {count} guesses hold: the next pass writes {held + 1} token{plural}"
+
+
+GUESSES_HEAD = ("head", "best guess", "second guess", "the model writes", "")
+
+
+def guesses_rows(lm: LM, guesses: Guesses) -> list[list[str]]:
+    """`Guesses` as rows of text, one for each head, in the order of GUESSES_HEAD."""
+    rows = []
+    columns = zip(guesses.best, guesses.second, guesses.wrote, strict=True)
+    for head, (best, second, wrote) in enumerate(columns, start=1):
+        says = "holds" if head <= guesses.held else "second holds" if second == wrote else "wrong"
+        says = "after a wrong one" if head > guesses.held + 1 else says
+        rows.append([f"head {head}", *map(repr, token_texts(lm, [best, second, wrote])), says])
+    return rows
+
+
+class GuessesPanel(Panel):
+    """BEYOND4: a place in a greedy text and a number of heads, over what those heads guess."""
 
     @checked
     def __init__(
-        self, lm: LM, tokens: Positive = 24_000, steps: Positive = 200, seed: Seed = 7
+        self, lm: LM, prompt: Prompt = PROMPT, tokens: Positive = 48, place: int = 0
     ) -> None:
-        model_parts(lm)  # refuses a model that heads do not fit at once
-        self.tokens, self.seed, self.points = tokens, seed, []
-        self.sets: Sets | None = None
-        self.learner: Learner | None = None
-        self.kind = dropdown("kind", "hydra", KIND_NAMES)
-        self.steps = slider("steps", steps, 20, 300, 20)
-        self.go = go_button("Train", "Train new heads of this kind")
-        super().__init__([self.kind, self.steps], "340px", lm, steps, "steps")
-        self.worker.use(None)  # all threads there are
-        self.go.on_click(lambda _button: self.update())
-        self.view.value = "<p>No heads yet. Press <b>Train</b>.</p>"
+        self.lm, (self.heads, _) = lm, shipped_heads(lm)
+        self.texts = read_greedily(lm, prompt, tokens)
+        most = self.heads.shape.count
+        last = self.texts.ids.shape[1] - self.texts.start - most - 1
+        self.place, self.count = slider("place", place, 0, last), slider("heads", most, 1, most)
+        super().__init__([self.place, self.count], height="300px")
+        observe(self.update, self.place, self.count)
+        self.update()
         self.says = (
-            "Panel: kind of heads and steps, Train and Cancel, over the accuracy of each head as "
-            "it learns. Nothing is trained before you press Train; the next cell trains the same "
-            "way"
+            f"Panel: sliders for the place in the text after {prompt!r} and the number of heads, "
+            f"over what each head guesses. At place {place} {guesses_words(self.current())}"
         )
 
-    def buttons(self) -> list[w.Widget]:
-        """Train before the others."""
-        return [w.HBox([self.go, self.cancel, self.progress])]
+    def current(self) -> Guesses:
+        """What the heads guess at the sliders' values."""
+        at = self.texts.start + self.place.value
+        ids = self.texts.ids[0, at : at + self.count.value + 1].tolist()
+        return guesses_of(self.heads, self.texts.hidden[0, at - 1], ids)
 
-    def new_picture(self, stop: threading.Event) -> str:
-        """Texts if there are none yet, then training, drawn on the way; HTML at its end.
+    def update(self) -> None:
+        """Redraw for the sliders' values."""
+        self.redraw(self.picture)
 
-        Raises StoppedError if it was cancelled or overtaken.
-        """
-        kind = self.kind.value
-        training = Training(self.steps.value, BATCH, seed=self.seed)
-        if self.sets is None:
-            self.sets = self.write(stop)
-        self.progress.description, self.progress.max = "steps", training.steps
-        learner, points = start(self.lm, self.sets, kind, training), []
+    def picture(self) -> str:
+        """HTML: the verdict in words, the text with the guesses marked, then a row a head."""
+        guesses, end = self.current(), self.texts.start + self.place.value + 1
+        kinds = ["accepted"] * guesses.held + ["corrected"] + ["unused"] * len(guesses.best)
+        texts = token_texts(self.lm, guesses.best)
+        marks = "".join(mark_html(*one) for one in zip(texts, kinds, strict=False))
+        text = mark_html(decode(self.lm, self.texts.ids[:, :end]), "greedy")
+        rows = table_html(GUESSES_HEAD, guesses_rows(self.lm, guesses))
+        return says_html(guesses_words(guesses)) + f"<p>{text}{marks}</p>" + rows
 
-        def on_step(step: int) -> None:
-            self.progress.value = step
-            self.check(stop, f"cancelled after {step} steps")
 
-        every = max(1, training.steps // PICTURES)
-        for scores in learn(self.lm, learner, self.sets, training, every, on_step):
-            points.append(scores)
-            self.view.value = self.picture(kind, points)
-        self.learner, self.points = learner, points
-        return self.picture(kind, points)
-
-    def write(self, stop: threading.Event) -> Sets:
-        """The texts to learn from and those to be scored on."""
-        self.tell("first the model writes texts to learn from …")
-        self.progress.description, self.progress.max = "texts", self.tokens
-
-        def on_batch(tokens: int) -> None:
-            self.progress.value = min(tokens, self.tokens)
-            self.check(stop, "cancelled while the model wrote its texts")
-
-        sets = write_sets(self.lm, self.tokens, seed=self.seed, on_batch=on_batch)
-        self.tell("")
-        return sets
-
-    def picture(self, kind: str, points: Sequence[Scores]) -> str:
-        """HTML: the accuracy now in words, and its course."""
-        words = scores_words(kind, points)
-        plot = self.figure(
-            lambda ax: plot_learning(points, f"heads of kind {kind}", ax),
-            (7, 3.2),
-            words,
-            margins=(0.7, 0.6, 1.1, 0.35),
-        )
-        return says_html(words) + plot
+def read_greedily(lm: LM, prompt: str, tokens: int) -> Texts:
+    """The text that the model writes greedily after a prompt, with its hidden states."""
+    run = speculate(lm, prompt, None, tokens)
+    texts = read_texts(lm, torch.tensor([[*run.prompt_ids, *run.new_ids]]))
+    return replace(texts, start=len(run.prompt_ids))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
+from medusa_lib.base.metrics import acceptance_rate
+from medusa_lib.base.records import LoopRecord
+from medusa_lib.base.words import Positive, Temperature
+from medusa_lib.beyond.drafters import Drafter
+from medusa_lib.beyond.named_drafters import make_drafter
+from medusa_lib.beyond.one_pass import Branch, State
 from medusa_lib.beyond.sampling_exactly import residual
+from medusa_lib.beyond.speculative import speculate
+from medusa_lib.steps.device import make_generator
+from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.teaching.shared.controls import (
     observe,
@@ -29,7 +38,9 @@ from medusa_lib.teaching.shared.style import (
     bars_beside,
     label_of,
     legend_beside,
+    name_lines,
     open_frame,
+    series_look,
 )
 from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
 
@@ -90,6 +101,121 @@ def overlap_rows(words: Sequence[str], parts: Overlap) -> list[list[str]]:
         numbers = (p, q, accepted, rest, second, accepted + second)
         rows.append([word, *(f"{number:.2f}" for number in numbers)])
     return rows
+
+
+class WatchedDrafter:
+    """A drafter that is watched: how much its q and the model's p share wherever it is verified.
+
+    p and q are compared at this temperature, with no nucleus. A drafter that does not draw is
+    certain of its token, and shares p(token).
+    """
+
+    def __init__(self, drafter: Drafter, temperature: float) -> None:
+        self.drafter, self.temperature = drafter, temperature
+        self.span, self.branch, self.shared = drafter.span, Branch(), []
+
+    def propose(self, state: State, span: int) -> Branch:
+        """What the drafter that is watched proposes."""
+        self.branch = self.drafter.propose(state, span)
+        return self.branch
+
+    def observe(self, _state: State, logits: torch.Tensor, _accepted: int) -> None:
+        """Note the overlap at each token that verification reached."""
+        for i, (row, token) in enumerate(zip(logits, self.branch.tokens, strict=False)):
+            p, probs = nucleus_probs(row, self.temperature, 1.0), self.branch.probs
+            both = p[token] if probs is None else torch.minimum(p, probs[i]).sum()
+            self.shared.append(float(both))
+        self.branch = Branch()  # the last loop of a run may draft nothing
+
+
+@dataclass
+class Measured:
+    """Runs of one drafter at one temperature, one for each seed.
+
+    rates: α of each run. overlaps: computed, at each token that verification reached.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    overlaps: list[float] = field(default_factory=list)
+    loops: list[LoopRecord] = field(default_factory=list)
+
+    @property
+    def alpha(self) -> float:
+        """Accepted ÷ evaluated, over all runs."""
+        return acceptance_rate(self.loops)
+
+    @property
+    def overlap(self) -> float:
+        """The mean overlap: what α is when chance is left out."""
+        return sum(self.overlaps) / len(self.overlaps)
+
+    @property
+    def by_chance(self) -> float:
+        """How far α strays from the overlap in two of three such measurements, by chance alone."""
+        return sum(x * (1 - x) for x in self.overlaps) ** 0.5 / len(self.overlaps)
+
+
+MEASURED_HEAD = ("α", "each run", "overlap", "chance", "tokens ÷ verify passes", "draft passes")
+
+
+def measured_row(measured: Measured) -> list[str]:
+    """What was measured as text, in the order of MEASURED_HEAD; draft passes are for each token."""
+    loops, rates = measured.loops, measured.rates
+    tokens = sum(len(loop.emitted) for loop in loops)
+    drafted, verified = (
+        sum(getattr(loop, name) for loop in loops) for name in ("draft_passes", "verify_passes")
+    )
+    figures = (measured.overlap, measured.by_chance, tokens / verified, drafted / tokens)
+    runs = f"{min(rates):.2f} to {max(rates):.2f}"
+    return [f"{measured.alpha:.2f}", runs, *(f"{figure:.2f}" for figure in figures)]
+
+
+@checked
+def measure_overlaps(
+    lm: LM,
+    prompt: str,
+    name: str,
+    temperature: Temperature,
+    seeds: Sequence[int],
+    tokens: Positive = 48,
+) -> Measured:
+    """Write a text with the drafter of that name once for each seed, and compare p and q.
+
+    temperature: above 0, of drafting and of verifying.
+    """
+    measured = Measured()
+    for seed in seeds:
+        drafter = make_drafter(name, lm, temperature, 1.0, make_generator(seed))
+        watched = WatchedDrafter(drafter, temperature)
+        run = speculate(lm, prompt, watched, tokens, 4, temperature, seed=seed)
+        measured.rates.append(acceptance_rate(run.loops))
+        measured.overlaps += watched.shared
+        measured.loops += run.loops
+    return measured
+
+
+def plot_alpha_and_overlap(
+    temperatures: Sequence[float],
+    drafters: Mapping[str, Sequence[Measured]],
+    ax: Axes | None = None,
+) -> Axes:
+    """For each drafter a line of computed overlaps, and its measured α with the runs' spread.
+
+    drafters: name → what was measured at each temperature.
+    """
+    ax, middle = axes_for(ax, (7, 3.2)), (len(drafters) - 1) / 2
+    for i, (name, row) in enumerate(drafters.items()):
+        look = series_look(i)
+        bars = {"color": look["color"], "fmt": look["marker"], "capsize": 3, "markersize": 6}
+        ends = [(m.alpha - min(m.rates), max(m.rates) - m.alpha) for m in row]
+        at = [t + 0.012 * (i - middle) for t in temperatures]
+        ax.errorbar(at, [m.alpha for m in row], list(zip(*ends, strict=True)), **bars)
+        line = {"color": look["color"], "linestyle": look["linestyle"], "label": name}
+        ax.plot(temperatures, [m.overlap for m in row], **line)
+    ax.set(xlabel="temperature", ylim=(0, 1), xticks=list(temperatures))
+    ax.set(ylabel="line: overlap, computed\npoint: α; bar: all its runs")
+    name_lines(ax)
+    return open_frame(ax)
 
 
 def plot_shares(

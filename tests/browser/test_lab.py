@@ -31,17 +31,33 @@ from medusa_lib.beyond.heads_training import (
     right_ranks,
     write_texts,
 )
+from medusa_lib.beyond.typical import Typical
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
 from medusa_lib.teaching.device import GUESS_AND_CHECK, ONE_BY_ONE, OPENING, written_after
+from medusa_lib.teaching.heads_training import (
+    BATCH,
+    PICTURES,
+    learn,
+    scores_words,
+    start,
+    write_sets,
+)
 from medusa_lib.teaching.loops import LoopsPanel
-from medusa_lib.teaching.medusa_heads import BATCH, PICTURES, learn, scores_words, start, write_sets
+from medusa_lib.teaching.medusa_heads import (
+    GUESSES_HEAD,
+    guesses_of,
+    guesses_rows,
+    guesses_words,
+    read_greedily,
+)
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
 from medusa_lib.teaching.shared.controls import MORE_DRAFTER_NAMES
 from medusa_lib.teaching.shared.html import MARKS, token_texts
 from medusa_lib.teaching.shared.style import visible
 from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
 from medusa_lib.teaching.tree_attention import grown_drafter, tree_view
+from medusa_lib.teaching.typical import bound_of
 from medusa_lib.teaching.utilities import next_tokens
 
 pytestmark = [
@@ -53,8 +69,10 @@ STEP3 = "STEP3_sampling", "SamplingPanel"
 STEP6 = "STEP6_loops", "LoopsPanel"
 STEP7 = "STEP7_demo", "DemoPanel"
 BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
-BEYOND4 = "beyond/BEYOND4_medusa_heads", "TrainHeadsPanel"
+BEYOND4 = "beyond/BEYOND4_medusa_heads", "GuessesPanel"
 BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
+BEYOND7 = "beyond/BEYOND7_heads_training", "TrainHeadsPanel"
+BEYOND8 = "beyond/BEYOND8_typical", "TypicalPanel"
 BLUE = "rgb(0, 114, 178)"
 SLIDERS = [
     "temperature",
@@ -67,6 +85,9 @@ SLIDERS = [
     "nodes",
     "loop",
     "steps",
+    "place",
+    "epsilon",
+    "delta",
 ]
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
@@ -343,8 +364,8 @@ def shows_steps(panel, steps):
     assert value(panel, "steps") == steps
 
 
-def test_beyond4_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
-    panel = open_panel(*BEYOND4)
+def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
+    panel = open_panel(*BEYOND7)
     expect(panel).to_contain_text("No heads yet")
     train, cancel = button(panel, "Train"), button(panel, "Cancel")
     shows_steps(panel, 300)
@@ -356,14 +377,14 @@ def test_beyond4_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path)
     train.click()
     expect(says(panel)).to_contain_text("hydra, 40 steps")
     expect(cancel).to_be_disabled()
-    given = arguments(*BEYOND4)
+    given = arguments(*BEYOND7)
     sets, training = write_sets(lm, given["tokens"], seed=given["seed"]), Training(40, BATCH)
     every = max(1, training.steps // PICTURES)
     points = list(learn(lm, start(lm, sets, "hydra", training), sets, training, every))
     expect(says(panel)).to_have_text(scores_words("hydra", points))
     texts = picture(panel)["texts"]
     assert {f"head {k}" for k in range(1, len(points[-1].right) + 1)} <= set(texts)
-    panel.screenshot(path=tmp_path / "beyond4.png")
+    panel.screenshot(path=tmp_path / "beyond7.png")
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +428,43 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     panel.screenshot(path=tmp_path / "beyond5.png")
 
 
-PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5]
+@pytest.mark.parametrize(
+    "moves",
+    [{"place": ["PageUp", "ArrowRight"]}, {"place": ["End"], "heads": ["ArrowLeft"] * 3}],
+    ids=len,
+)
+def test_beyond4_guesses_follow_the_keyboard(open_panel, lm, moves, tmp_path):
+    panel = open_panel(*BEYOND4)
+    given = arguments(*BEYOND4)
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    texts = read_greedily(lm, given["prompt"], given["tokens"])
+    at, count = texts.start + int(value(panel, "place")), int(value(panel, "heads"))
+    ids = texts.ids[0, at : at + count + 1].tolist()
+    guesses = guesses_of(shipped_heads(lm)[0], texts.hidden[0, at - 1], ids)
+    expect(says(panel)).to_have_text(guesses_words(guesses))
+    expect(panel.locator("table tr")).to_have_count(count + 1)
+    shown = panel.locator("table tr").all_inner_texts()
+    assert shown[0].split("\t")[: len(GUESSES_HEAD) - 1] == list(GUESSES_HEAD[:-1])
+    for line, row in zip(shown[1:], guesses_rows(lm, guesses), strict=True):
+        assert [cell.strip() for cell in line.split("\t")] == row
+    panel.screenshot(path=tmp_path / "beyond4.png")
+
+
+@pytest.mark.parametrize("moves", [{"temperature": ["End"]}, {"epsilon": ["End"]}], ids=str)
+def test_beyond8_bound_follows_the_keyboard(open_panel, lm, moves, tmp_path):
+    panel = open_panel(*BEYOND8)
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    logits = last_logits(lm, encode(lm, arguments(*BEYOND8)["prompt"]))
+    rule = Typical(value(panel, "epsilon"), value(panel, "delta"))
+    bound = bound_of(logits, value(panel, "temperature"), rule)
+    expect(says(panel)).to_have_text(bound.words)
+    assert f"bound {bound.least:.3f}" in picture(panel)["texts"]
+    panel.screenshot(path=tmp_path / "beyond8.png")
+
+
+PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8]
 
 
 @pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])

@@ -1,96 +1,26 @@
 import re
-import threading
-from dataclasses import replace
 
 import pytest
 import torch
 from legends import labels
-from panels import says, status
+from panels import Reader, says
 
-from medusa_lib.beyond.heads_training import Training, right_ranks
-from medusa_lib.beyond.medusa_heads import HeadsError
+from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.medusa_heads import chain_of, draft_tree
 from medusa_lib.beyond.speculative import speculate
-from medusa_lib.steps.model import make_lm
-from medusa_lib.teaching import medusa_heads as heads_lesson
 from medusa_lib.teaching.medusa_heads import (
-    Scores,
-    Sets,
-    TrainHeadsPanel,
+    Guesses,
+    GuessesPanel,
     greedy_examples,
-    learn,
+    guesses_of,
+    guesses_rows,
+    guesses_words,
     plot_head_accuracy,
-    plot_learning,
     plot_top_guesses,
-    score,
-    scores_words,
-    start,
-    write_sets,
+    read_greedily,
 )
-from medusa_lib.teaching.shared.style import SERIES_LOOKS
 
 PROMPTS = ["In the middle of the forest stood", "The fox said to the crow,"]
-
-
-LENGTHS = (8, 4, 16)
-
-
-POINTS = [Scores(0, (0.0, 0.125)), Scores(20, (0.5, 0.25)), Scores(40, (0.75, 0.5))]
-
-
-@pytest.fixture(scope="module")
-def lm_sets(lm) -> Sets:
-    return write_sets(lm, 1000, 3, seed=5, lengths=(64, 6, 16))
-
-
-@pytest.fixture(scope="module")
-def sets(tiny_gpt2) -> Sets:
-    return write_sets(tiny_gpt2, 200, 3, seed=5, lengths=LENGTHS)
-
-
-def test_sets_are_seeded_and_do_not_share_a_text(tiny_gpt2) -> None:
-    told = []
-    sets = write_sets(tiny_gpt2, 200, 2, seed=3, on_batch=told.append, lengths=LENGTHS)
-    assert told == [128, 256, 128], "two batches to learn from, then one to be scored on"
-    again = write_sets(tiny_gpt2, 200, 2, seed=3, lengths=LENGTHS)
-    other = write_sets(tiny_gpt2, 200, 2, seed=4, lengths=LENGTHS)
-    assert torch.equal(sets.train.tokens, again.train.tokens)
-    assert sets.train.tokens.tolist() != other.train.tokens.tolist()
-    assert sets.train.labels.shape[1] == sets.held_out.labels.shape[1] == 2
-    assert sets.train.tokens[: len(sets.held_out)].tolist() != sets.held_out.tokens.tolist()
-
-
-def test_sets_need_a_token(tiny_gpt2, refuses) -> None:
-    with refuses("tokens", 0, tiny_gpt2):
-        write_sets(tiny_gpt2, 0)
-
-
-@pytest.mark.parametrize("kind", ["medusa", "hydra"])
-def test_heads_learn_and_are_scored_on_the_way(lm, lm_sets, kind) -> None:
-    training, told = Training(24, 128), []
-    learner = start(lm, lm_sets, kind, training)
-    assert (learner.heads.shape.kind, learner.heads.shape.count) == (kind, 3)
-    points = list(learn(lm, learner, lm_sets, training, 10, told.append))
-    assert [point.step for point in points] == [0, 10, 20, 24]
-    assert told == list(range(1, 25))
-    assert points[0].right[0] < 0.02, "an untrained head says the token that was just chosen"
-    assert points[-1].right[0] > points[0].right[0] + 0.02
-    ranks = right_ranks(learner.heads, lm_sets.held_out, lm.vocab_size)
-    right = [float((row == 0).float().mean()) for row in ranks.T]
-    assert points[-1].right == tuple(right) == score(learner.heads, lm_sets.held_out, 4096).right
-
-
-def test_learning_ends_where_it_is_told_to(tiny_gpt2, sets, refuses) -> None:
-    def stop(step):
-        if step == 2:
-            raise InterruptedError
-
-    training = Training(9, 16)
-    learner = start(tiny_gpt2, sets, "medusa", training)
-    with pytest.raises(InterruptedError):
-        list(learn(tiny_gpt2, learner, sets, training, 1, stop))
-    assert learner.step == 2
-    with refuses("every", 0):
-        list(learn(tiny_gpt2, learner, sets, training, 0))
 
 
 def test_greedy_examples_are_those_of_the_text(lm) -> None:
@@ -115,30 +45,6 @@ def test_greedy_examples_are_those_of_the_text(lm) -> None:
     assert said.tolist() == examples.tokens[:, 0].tolist()
 
 
-def differ_without_colour(lines) -> bool:
-    looks = {(line.get_marker(), line.get_linestyle()) for line in lines}
-    return len(looks) == len(lines)
-
-
-def test_learning_has_a_line_for_each_head(ax) -> None:
-    assert plot_learning(POINTS, "a title", ax) is ax
-    assert [[*line.get_ydata()] for line in ax.lines] == [[0.0, 0.5, 0.75], [0.125, 0.25, 0.5]]
-    assert [*ax.lines[0].get_xdata()] == [0, 20, 40]
-    assert labels(ax) == ["head 1", "head 2"]
-    assert ax.get_title() == "a title"
-    assert "steps" in ax.get_xlabel()
-    assert ax.get_ylabel().startswith("right ÷ asked")
-    assert differ_without_colour(ax.lines)
-
-
-def test_learning_draws_nothing_yet_and_many_heads(ax) -> None:
-    plot_learning([], "", ax)
-    assert not ax.lines
-    plot_learning([Scores(0, (0.0,) * 8)], "", ax)
-    assert len(ax.lines) == 8
-    assert differ_without_colour(ax.lines[: len(SERIES_LOOKS)])
-
-
 def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
     rows = {"ours": [0.5, 0.25, 0.125], "theirs": [0.75, 0.5]}
     plot_head_accuracy(rows, ax)
@@ -149,158 +55,59 @@ def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
     assert ax.patches[0].get_hatch() != ax.patches[3].get_hatch()
 
 
-def test_top_guesses_have_a_line_for_each_head(ax) -> None:
-    plot_top_guesses([[0.5, 0.75], [0.25, 0.5]], ax)
-    assert [[*line.get_ydata()] for line in ax.lines] == [[0.5, 0.75], [0.25, 0.5]]
-    assert [round(x) for x in ax.lines[0].get_xdata()] == [1, 2]
-    assert all(a < b for a, b in zip(*(line.get_xdata() for line in ax.lines), strict=True))
-    assert labels(ax) == ["head 1", "head 2"]
-    assert differ_without_colour(ax.lines)
+def test_top_guesses_have_a_line_and_a_band_for_each_kind_of_text(ax) -> None:
+    plot_top_guesses({"own": [[0.5, 0.75], [0.25, 0.5]], "books": [[0.25, 0.5]]}, ax)
+    assert [[*line.get_ydata()] for line in ax.lines] == [[0.375, 0.625], [0.25, 0.5]]
+    assert sorted(text.get_text() for text in ax.texts) == ["books", "own"]
+    corners = {tuple(corner) for corner in ax.collections[0].get_paths()[0].vertices}
+    assert {(1.0, 0.25), (1.0, 0.5), (2.0, 0.5), (2.0, 0.75)} <= corners
 
 
-@pytest.fixture
-def panel(tiny_gpt2, sets, monkeypatch):
-    """A panel whose texts are written at once; 20 steps."""
-    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.write_sets", lambda *_, **__: sets)
-    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.BATCH", 32)
-    return TrainHeadsPanel(tiny_gpt2, steps=20)
+@pytest.mark.parametrize(
+    ("best", "held"), [((1, 2, 3), 3), ((1, 9, 3), 1), ((9, 2, 3), 0), ((1, 2, 9), 2)]
+)
+def test_guesses_hold_up_to_the_first_wrong_one(best, held) -> None:
+    guesses = Guesses(best, (9, 2, 9), (1, 2, 3))
+    assert guesses.held == held
+    written = "1 token" if held == 0 else f"{held + 1} tokens"
+    assert guesses_words(guesses).endswith(f"the next pass writes {written}")
 
 
-@pytest.fixture
-def hold(monkeypatch):
-    """Make every training wait at its first step until it is let go: hold.reached, hold.go."""
-
-    class Hold:
-        reached, go = threading.Event(), threading.Event()
-
-    real = heads_lesson.train_steps
-
-    def slow(*args):
-        for step in real(*args):
-            Hold.reached.set()
-            assert Hold.go.wait(30)
-            yield step
-
-    monkeypatch.setattr(heads_lesson, "train_steps", slow)
-    return Hold
+def test_rows_say_what_became_of_each_guess(lm) -> None:
+    rows = guesses_rows(lm, Guesses((5, 6, 7), (8, 9, 9), (5, 9, 7)))
+    assert [row[-1] for row in rows] == ["holds", "second holds", "after a wrong one"]
+    assert [row[0] for row in rows] == ["head 1", "head 2", "head 3"]
+    assert guesses_rows(lm, Guesses((5,), (8,), (6,)))[0][-1] == "wrong"
 
 
-def test_words_hold_every_figure() -> None:
-    said = "hydra, 40 steps: best guess of heads 1 to 2 right 0.75, 0.50"
-    assert scores_words("hydra", POINTS) == said
-    assert scores_words("hydra", []) == "no heads yet"
+@pytest.fixture(scope="module")
+def panel(lm):
+    return GuessesPanel(lm, PROMPTS[0], tokens=24)
 
 
-def test_panel_does_nothing_before_train_is_pressed(lm, count_passes) -> None:
-    with count_passes(lm) as passes:
-        panel, again = (TrainHeadsPanel(lm) for _ in range(2))
-    assert not passes
-    assert not panel.worker.busy
-    assert panel.says == again.says == panel._repr_mimebundle_()["text/plain"]
-    assert panel.says.startswith("Panel: kind of heads and steps")
-    assert "Press <b>Train</b>" in panel.view.value
-    assert panel.cancel.disabled
-    assert {"medusa-panel", "TrainHeadsPanel"} <= set(panel._dom_classes)
+@pytest.mark.parametrize(("place", "count"), [(0, 6), (5, 1), (17, 3)])
+def test_panel_shows_what_a_chain_of_heads_drafts(lm, panel, place, count) -> None:
+    panel.place.value, panel.count.value = place, count
+    heads, _ = shipped_heads(lm)
+    run = speculate(lm, PROMPTS[0], None, 24)
+    texts = read_greedily(lm, PROMPTS[0], 24)
+    assert texts.ids[0].tolist() == run.prompt_ids + run.new_ids
+    at = texts.start + place
+    hidden, chosen = texts.hidden[0, at - 1], run.new_ids[place]
+    drafted = draft_tree(heads, hidden, chosen, tuple(chain_of(count)))
+    guesses = panel.current()
+    assert list(guesses.best) == drafted
+    assert list(guesses.wrote) == run.new_ids[place + 1 : place + 1 + count]
+    assert guesses == guesses_of(heads, hidden, [chosen, *guesses.wrote])
+    assert says(panel) == guesses_words(guesses)
+    shown = Reader(panel.view.value).text
+    for row in guesses_rows(lm, guesses):
+        assert "".join(row) in shown
 
 
-def test_panel_refuses_a_model_that_heads_do_not_fit(tiny_gpt2) -> None:
-    other = make_lm(tiny_gpt2.tokenizer, tiny_gpt2.model, "other")
-    model = other.model
-    kind = model.config.model_type
-    model.config.model_type = "bloom"
-    try:
-        with pytest.raises(HeadsError, match="for heads, got bloom"):
-            TrainHeadsPanel(replace(other))
-    finally:
-        model.config.model_type = kind
-
-
-@pytest.mark.parametrize("kind", ["medusa", "hydra"])
-def test_panel_trains_what_its_controls_say_and_draws_on_the_way(
-    tiny_gpt2, sets, panel, kind
-) -> None:
-    views, before = [], panel.says
-    panel.view.observe(lambda change: views.append(change["new"]), names="value")
-    panel.kind.value = kind
-    assert not panel.worker.busy, "only the button trains"
-    panel.go.click()
-    assert panel.worker.wait(60)
-    training = Training(20, 32)
-    learner = start(tiny_gpt2, sets, kind, training)
-    points = list(learn(tiny_gpt2, learner, sets, training, 1))
-    assert panel.points == points
-    assert says(panel) == scores_words(kind, points)
-    assert f"heads of kind {kind}" in panel.view.value
-    assert len(views) >= 12, "a picture each time the heads were scored"
-    drawn = re.findall(r'id="[^"]*-head-(\d)"', panel.view.value)
-    assert drawn == ["1", "2", "3"]
-    assert panel.progress.value == panel.progress.max == 20
-    assert panel.cancel.disabled
-    assert not panel.message.value
-    assert panel.learner.heads.shape.kind == kind
-    assert panel.says == before, "the text form stays"
-
-
-def test_panel_can_be_cancelled_and_used_again(panel, hold) -> None:
-    panel.go.click()
-    assert hold.reached.wait(30)
-    assert not panel.cancel.disabled
-    panel.cancel.click()
-    hold.go.set()
-    assert panel.worker.wait(60)
-    assert status(panel) == "cancelled after 1 steps; press Train to start anew"
-    assert panel.cancel.disabled
-    assert not panel.points
-    panel.go.click()
-    assert panel.worker.wait(60)
-    assert panel.points[-1].step == 20
-    assert not panel.message.value
-
-
-def test_pressing_again_overtakes(panel, hold) -> None:
-    messages = []
-    panel.message.observe(lambda change: messages.append(change["new"]), names="value")
-    panel.go.click()
-    assert hold.reached.wait(30)
-    panel.kind.value = "medusa"
-    panel.go.click()
-    hold.go.set()
-    assert panel.worker.wait(60)
-    assert says(panel).startswith("medusa, 20 steps")
-    assert not any("cancelled" in message for message in messages)
-
-
-def test_panel_writes_its_texts_once_and_can_be_cancelled_there(tiny_gpt2, monkeypatch) -> None:
-    calls = []
-    real = write_sets
-
-    def few(lm, tokens, seed, on_batch):
-        calls.append(tokens)
-        return real(lm, tokens, 2, seed, on_batch, lengths=LENGTHS)
-
-    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.write_sets", few)
-    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.BATCH", 16)
-    panel = TrainHeadsPanel(tiny_gpt2, tokens=128, steps=20)
-    stopped = threading.Event()
-    stopped.set()
-    panel.worker._stop = stopped  # as after Cancel
-    panel.run(stopped)
-    assert status(panel).startswith("cancelled while the model wrote its texts")
-    assert panel.sets is None
-    for _ in range(2):
-        panel.go.click()
-        assert panel.worker.wait(60)
-        assert panel.points[-1].step == 20
-    assert calls == [128, 128], "cancelled once, then written once"
-
-
-def test_panel_shows_an_error(panel, monkeypatch) -> None:
-    def broken(*_args, **_more):
-        raise RuntimeError("no room left")
-
-    monkeypatch.setattr("medusa_lib.teaching.medusa_heads.start", broken)
-    panel.go.click()
-    assert panel.worker.wait(30)
-    assert 'role="alert"' in panel.message.value
-    assert "no room left" in panel.message.value
-    assert panel.cancel.disabled
+def test_panel_has_a_fixed_text_and_names(lm, panel) -> None:
+    assert panel.says == GuessesPanel(lm, PROMPTS[0], tokens=24).says
+    assert re.fullmatch(r"Panel: .{20,}", panel.says)
+    assert panel.place.description == "place"
+    assert panel.count.description == "heads"
+    assert torch.is_tensor(panel.texts.hidden)

@@ -15,20 +15,22 @@ from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_reach
 from medusa_lib.teaching.formulas import plot_acceptance_by_position, plot_expected_speedup
+from medusa_lib.teaching.heads_training import Scores, plot_learning, plot_walks
 from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
-from medusa_lib.teaching.medusa_heads import (
-    Scores,
-    plot_head_accuracy,
-    plot_learning,
-    plot_top_guesses,
-)
+from medusa_lib.teaching.medusa_heads import plot_head_accuracy, plot_top_guesses
 from medusa_lib.teaching.model import plot_parameters
 from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
-from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
+from medusa_lib.teaching.sampling_exactly import (
+    Measured,
+    plot_alpha_and_overlap,
+    plot_misfits,
+    plot_overlap,
+    plot_shares,
+)
 from medusa_lib.teaching.shared.page import plot_beyond, plot_course, plot_pipeline
 from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tree_mask
-from medusa_lib.teaching.typical import Trade, plot_trade
+from medusa_lib.teaching.typical import Trade, plot_bound, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
 
 Faster = namedtuple("Faster", "name over_greedy")
@@ -57,7 +59,10 @@ EXAMPLES = {
     plot_overlap: (["sun", "moon"], [0.6, 0.4], [0.3, 0.7]),
     plot_learning: ([Scores(0, (0.1, 0.0)), Scores(20, (0.4, 0.2))],),
     plot_head_accuracy: ({"ours": (0.8, 0.7), "theirs": (0.6,)},),
-    plot_top_guesses: ([[0.5, 0.6], [0.4, 0.5]],),
+    plot_top_guesses: ({"own": [[0.5, 0.6], [0.4, 0.5]]},),
+    plot_walks: ({"slow": [0.0, 0.5, 0.75], "fast": [0.0, 4.0, 1.0]},),
+    plot_bound: ([" a", "b"], [0.6, 0.1], [True, False], 0.2),
+    plot_alpha_and_overlap: ([0.5, 1.0], {"a drafter": [Measured([0.0, 1.0], [0.5], LOOPS)] * 2}),
     plot_trade: ({"exact": Trade(1.5, 0.01), "typical": Trade(2.5, 0.2)}, 0.02),
     plot_tree: ([" the", "a"], (-1, 0)),
     plot_tree_mask: ([" the", "a"], (-1, 0)),

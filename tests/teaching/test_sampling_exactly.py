@@ -6,15 +6,24 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from medusa_lib import softmax_temp
+from medusa_lib import acceptance_rate, encode, last_logits, make_generator, softmax_temp
+from medusa_lib.beyond.drafters import ModelDrafter
+from medusa_lib.beyond.one_pass import State
+from medusa_lib.beyond.speculative import speculate
 from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.teaching.sampling_exactly import (
+    MEASURED_HEAD,
     OVERLAP_HEAD,
+    Measured,
     Overlap,
     SamplingExactlyPanel,
+    WatchedDrafter,
+    measure_overlaps,
+    measured_row,
     overlap,
     overlap_rows,
     overlap_words,
+    plot_alpha_and_overlap,
     plot_misfits,
     plot_overlap,
     plot_shares,
@@ -174,3 +183,63 @@ def test_an_error_in_the_panel_is_shown(panel, monkeypatch) -> None:
 def test_the_panels_distributions_are_plain_softmax_without_a_nucleus() -> None:
     parts = overlap(TARGET[START], draft_logits(1.0), 0.7, 1.0)
     assert parts.p == pytest.approx(softmax_temp(TARGET[START], 0.7).tolist())
+
+
+CATS = "The cat and the dog and the cat and the dog and the"
+
+
+def test_a_watched_drafter_writes_the_same_text(lm) -> None:
+    """And notes an overlap for each token that verification reached."""
+    measured = measure_overlaps(lm, CATS, "draft_model", 0.8, (7, 8), 24)
+    plain = [speculate(lm, CATS, "draft_model", 24, 4, 0.8, seed=seed) for seed in (7, 8)]
+    assert measured.rates == [acceptance_rate(run.loops) for run in plain]
+    assert [loop.emitted for loop in measured.loops] == [
+        loop.emitted for run in plain for loop in run.loops
+    ]
+    assert len(measured.overlaps) == sum(loop.evaluated for loop in measured.loops)
+    assert all(0 <= x <= 1 + 1e-9 for x in measured.overlaps)
+    row = dict(zip(MEASURED_HEAD, measured_row(measured), strict=True))
+    written = sum(len(run.new_ids) for run in plain)
+    verified, drafted = (
+        sum(getattr(run, name) for run in plain) for name in ("verify_passes", "draft_passes")
+    )
+    assert row["tokens ÷ verify passes"] == f"{written / verified:.2f}"
+    assert row["draft passes"] == f"{drafted / written:.2f}"
+    assert row["each run"] == f"{min(measured.rates):.2f} to {max(measured.rates):.2f}"
+
+
+def test_a_certain_drafter_shares_the_probability_of_its_token(lm) -> None:
+    """The model itself shares all; greedy's own token, its probability."""
+    state = State.start(lm, encode(lm, CATS)[0].tolist())
+    logits = last_logits(lm, encode(lm, CATS))
+    for temperature, wanted in ((0.0, float(nucleus_probs(logits, 0.8, 1.0).max())), (0.8, 1.0)):
+        drafter = ModelDrafter(lm, temperature, 1.0, make_generator(7))
+        watched = WatchedDrafter(drafter, 0.8)
+        watched.propose(state, 1)
+        watched.observe(state, logits[None], 0)
+        assert watched.shared == pytest.approx([wanted])
+
+
+def test_alpha_is_the_overlap_up_to_chance(lm) -> None:
+    for name in ("ngram", "draft_model"):
+        measured = measure_overlaps(lm, CATS, name, 0.7, range(1, 7))
+        assert 0 < measured.by_chance < 0.06
+        assert abs(measured.alpha - measured.overlap) < 3 * measured.by_chance
+    assert Measured(overlaps=[0.5] * 4).by_chance == 0.25
+
+
+def test_measuring_refuses_a_bad_temperature(lm, refuses) -> None:
+    with refuses("temperature", -1.0, lm):
+        measure_overlaps(lm, CATS, "ngram", -1.0, (7,))
+
+
+def test_alpha_and_overlap_are_drawn_with_their_spread(ax, lm) -> None:
+    cold, hot = (measure_overlaps(lm, CATS, "ngram", t, (7, 8), 16) for t in (0.3, 0.9))
+    plot_alpha_and_overlap([0.3, 0.9], {"a drafter": [cold, hot]}, ax)
+    computed = next(line for line in ax.lines if line.get_label() == "a drafter")
+    assert [*computed.get_ydata()] == [cold.overlap, hot.overlap]
+    (bars,) = ax.containers
+    assert [*bars.lines[0].get_ydata()] == [cold.alpha, hot.alpha]
+    low, high = bars.lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == (pytest.approx(min(cold.rates)), pytest.approx(max(cold.rates)))
+    assert [text.get_text() for text in ax.texts] == ["a drafter"]
