@@ -271,7 +271,7 @@ class JacobiPanel(Panel):
         self.update()
         self.says = (
             "Panel: prompt, sliders for places and pass over the guesses of Jacobi iteration. "
-            f"With {count} places: {self.words}"
+            f"At first: {self.words}"
         )
 
     def update(self) -> None:
