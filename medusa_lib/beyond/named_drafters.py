@@ -41,6 +41,7 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "draft_model": draft_model,
     "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
     "early_exit": early_exit,
+    # The window of the paper's picture. A smaller one is faster here and accepts less: BEYOND12.
     "lookahead": lambda lm, temperature, top_p, generator: LookaheadDrafter(),
     "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
     "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
