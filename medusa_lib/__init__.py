@@ -15,7 +15,7 @@ The floors, from the ground up
     exercises/  one file of graders a lesson, apart because they give answers away
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
     training/   from books to weights and their card; heads
-    pretrained/ data only: bookworm, its draft model bookmite, and bookworm_heads
+    pretrained/ data only: bookworm, its draft model bookmite, bookworm_heads, bookworm_exits
 
 Which may import which
     steps         base

@@ -110,6 +110,31 @@ BEYOND = _lessons(
         "loss and steps of training; heads that learn while you watch",
     ),
     ("typical", "beyond.typical", "taking what is likely enough: what it buys and what it costs"),
+    (
+        "batches",
+        "measure.batches",
+        "many users in one pass: what it costs, the KV cache, and where drafting stops paying",
+    ),
+    (
+        "systems",
+        "measure.systems",
+        "the course's words as settings of five real systems, and what these promise",
+    ),
+    (
+        "numbers",
+        "measure.numbers",
+        "why two passes over one text differ, when a token flips, and what exactness costs",
+    ),
+    (
+        "family",
+        "beyond.family",
+        "lookahead decoding and early exit, built and measured beside their relatives",
+    ),
+    (
+        "choosing",
+        "measure.choosing",
+        "which way to decode for which task, with a planner for any machine",
+    ),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)

@@ -9,7 +9,7 @@ from medusa_lib.base.records import Generation
 from medusa_lib.beyond.drafters import Drafter, draft_fits, draft_lm
 from medusa_lib.beyond.heads_files import heads_fit, shipped_heads
 from medusa_lib.beyond.medusa_heads import HeadsDrafter
-from medusa_lib.beyond.one_pass import State, takes_masks
+from medusa_lib.beyond.one_pass import FAMILIES, State, takes_masks
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.typical import Typical
 from medusa_lib.measure import peers
@@ -22,6 +22,7 @@ NGRAM, CHAIN, DRAFT_MODEL = "n-gram", "Medusa chain", "draft model"
 BRANCHES, TREE = "self-drafted branches, tree", "Medusa tree"
 SHORT, SHORTEST = 4, 2  # heads of a chain that drafts less: where texts vary, the rest is lost
 SHORT_CHAIN, SHORTEST_CHAIN = (f"Medusa chain of {count}" for count in (SHORT, SHORTEST))
+LOOKAHEAD, EARLY_EXIT = "lookahead", "early exit, first layer"
 LARGE = 16  # nodes of a tree for which the project has a goal of its own
 LARGE_TREE = f"Medusa tree, {LARGE} nodes"
 HEADS_AND_NGRAM = "n-gram of 5, else Medusa tree"
@@ -80,8 +81,11 @@ def greedy_decoders(lm: LM, count: int) -> dict[str, Decoder]:
         rows[DRAFT_MODEL] = ours("draft_model")
         rows["transformers assisted"] = theirs(assistant_model=draft_lm(lm).model)
     trees = takes_masks(State.start(lm, []))
+    if lm.model.config.model_type in FAMILIES:
+        rows[EARLY_EXIT] = ours("early_exit")
     if trees:
         rows[BRANCHES] = ours("branches")
+        rows[LOOKAHEAD] = ours("lookahead")
     if heads_fit(lm):
         rows[CHAIN] = ours("heads_chain")
         rows[SHORT_CHAIN] = ours("heads_chain", SHORT)

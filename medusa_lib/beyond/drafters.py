@@ -24,7 +24,9 @@ class Drafter(Protocol):
     It may also have `observe(state, logits, accepted)`, called after each verification with
     the logits `[accepted + 1, V]` of what was kept (and `state.hidden` in the same rows), and
     an attribute `span`, used where none is asked for. `needs_hidden` True: it drafts from
-    `state.hidden` and is silent without.
+    `state.hidden` and is silent without. `look(branch, logits)`, called before that with what
+    was verified and all its rows `[len(branch) + 1, V]`, for one that asks the same pass for more
+    than a verdict.
     """
 
     def propose(self, state: State, span: int) -> Branch:
@@ -208,6 +210,12 @@ class FirstOf:
             if hasattr(drafter, "observe"):
                 drafter.observe(state, logits, accepted)
 
+    def look(self, branch: Branch, logits: torch.Tensor) -> None:
+        """All rows of a pass, passed on likewise."""
+        for drafter in self.drafters:
+            if hasattr(drafter, "look"):
+                drafter.look(branch, logits)
+
 
 def check_needs_no_pass(drafter: Drafter) -> None:
     """Raises ValueError for a drafter that is silent where the model itself does not run."""
@@ -288,12 +296,14 @@ def careful_ngram() -> NgramDrafter:
 
 
 def check_drafter(drafter: object, wanted: str = "an object with propose()") -> Drafter:
-    """An object that drafts. Raises ValueError if it cannot, or its span or observe is none.
+    """An object that drafts. Raises ValueError if it cannot, or its span, observe or look
+    is none.
 
     wanted: what else would do, in words.
     """
     if isinstance(drafter, type) or not callable(getattr(drafter, "propose", None)):
         raise ValueError(f"drafter must be {wanted}, got {drafter!r}")
     check_int("drafter.span", getattr(drafter, "span", 1), 1)
-    check_callable("drafter.observe", getattr(drafter, "observe", None))
+    for name in ("observe", "look"):
+        check_callable(f"drafter.{name}", getattr(drafter, name, None))
     return drafter

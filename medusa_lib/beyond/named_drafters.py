@@ -16,8 +16,10 @@ from medusa_lib.beyond.drafters import (
     check_drafter,
     draft_model,
 )
+from medusa_lib.beyond.early_exit import early_exit
 from medusa_lib.beyond.growing_trees import GrowingDrafter
 from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.lookahead import LookaheadDrafter
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, chain_of
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM
@@ -38,6 +40,9 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "ngram": lambda lm, temperature, top_p, generator: careful_ngram(),
     "draft_model": draft_model,
     "branches": lambda lm, temperature, top_p, generator: BranchesDrafter(lm, generator),
+    "early_exit": early_exit,
+    # The window of the paper's picture. A smaller one is faster here and accepts less: BEYOND12.
+    "lookahead": lambda lm, temperature, top_p, generator: LookaheadDrafter(),
     "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
     "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
     "heads_ngram": lambda lm, temperature, top_p, generator: ngram_or_heads(lm),

@@ -232,6 +232,9 @@ def adapt(
     state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict, span: int, rules: Rules
 ) -> int:
     """Tell the drafter what was kept, if it wants to know; returns the span of the next loop."""
+    look = getattr(rules.drafter, "look", None)
+    if look is not None:
+        look(branch, logits)
     observe = getattr(rules.drafter, "observe", None)
     if observe is not None:
         observe(state, rows_of(logits, verdict.path), len(verdict.path))

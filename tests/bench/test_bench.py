@@ -15,10 +15,12 @@ from medusa_lib.bench import run as bench
 from medusa_lib.bench.__main__ import main
 from medusa_lib.bench.decoders import (
     BRANCHES,
+    EARLY_EXIT,
     GENERATE,
     GREEDY,
     HEADS_AND_NGRAM,
     LARGE_TREE,
+    LOOKAHEAD,
     PLAIN_SAMPLING,
     SHORT_CHAIN,
     TEMPERATURE,
@@ -80,7 +82,9 @@ def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
         "transformers prompt lookup",
         "draft model",
         "transformers assisted",
+        EARLY_EXIT,
         BRANCHES,
+        LOOKAHEAD,
         "Medusa chain",
         SHORT_CHAIN,
         TREE,
@@ -99,9 +103,16 @@ def test_passes_of_each_decoder_are_what_they_must_be(result) -> None:
             if row.name == "Medusa-tiny":
                 assert row.draft_passes > 0
                 assert row.verify_passes >= row.tokens
-            if row.name in ("n-gram", "transformers prompt lookup", "Medusa chain", TREE):
+            if row.name in (
+                "n-gram",
+                "transformers prompt lookup",
+                "Medusa chain",
+                TREE,
+                LOOKAHEAD,
+            ):
                 assert row.draft_passes == 0
-            if row.name in ("draft model", "transformers assisted", "self-draft, one pass"):
+            drafting = ("draft model", "transformers assisted", "self-draft, one pass", EARLY_EXIT)
+            if row.name in drafting:
                 assert row.draft_passes > 0
                 assert row.verify_passes < row.tokens
 

@@ -54,6 +54,9 @@ def test_a_drafters_observe_is_checked_and_a_class_refused(lm, refuses) -> None:
     odd.observe = 5
     with refuses("drafter.observe", 5, lm):
         make_drafter(odd, lm)
+    odd.observe, odd.look = None, "no"
+    with refuses("drafter.look", "no", lm):
+        make_drafter(odd, lm)
     with refuses("drafter", lm=lm):
         make_drafter(NgramDrafter, lm)
 

@@ -22,6 +22,7 @@ from medusa_lib import (
     speculate,
 )
 from medusa_lib.base.metrics import metrics
+from medusa_lib.beyond.family import jacobi
 from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.beyond.heads_training import (
     Joint,
@@ -35,6 +36,7 @@ from medusa_lib.beyond.typical import Typical
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.device import make_generator
 from medusa_lib.teaching.device import GUESS_AND_CHECK, ONE_BY_ONE, OPENING, written_after
+from medusa_lib.teaching.family import jacobi_words
 from medusa_lib.teaching.heads_training import (
     BATCH,
     PICTURES,
@@ -54,7 +56,7 @@ from medusa_lib.teaching.medusa_heads import (
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
 from medusa_lib.teaching.shared.controls import MORE_DRAFTER_NAMES
 from medusa_lib.teaching.shared.html import MARKS, token_texts
-from medusa_lib.teaching.shared.style import visible
+from medusa_lib.teaching.shared.style import label_of, visible
 from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
 from medusa_lib.teaching.tree_attention import grown_drafter, tree_view
 from medusa_lib.teaching.typical import bound_of
@@ -73,6 +75,9 @@ BEYOND4 = "beyond/BEYOND4_medusa_heads", "GuessesPanel"
 BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
 BEYOND7 = "beyond/BEYOND7_heads_training", "TrainHeadsPanel"
 BEYOND8 = "beyond/BEYOND8_typical", "TypicalPanel"
+
+
+BEYOND12 = "beyond/BEYOND12_family", "JacobiPanel"
 BLUE = "rgb(0, 114, 178)"
 SLIDERS = [
     "temperature",
@@ -88,6 +93,8 @@ SLIDERS = [
     "place",
     "epsilon",
     "delta",
+    "places",
+    "pass",
 ]
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
@@ -464,7 +471,20 @@ def test_beyond8_bound_follows_the_keyboard(open_panel, lm, moves, tmp_path):
     panel.screenshot(path=tmp_path / "beyond8.png")
 
 
-PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8]
+def test_beyond12_guesses_follow_the_keyboard(open_panel, lm, tmp_path):
+    panel = open_panel(*BEYOND12)
+    prompt = arguments(*BEYOND12)["prompt"]
+    for places, moves in ((8, ()), (6, ("ArrowLeft", "ArrowLeft"))):
+        press(panel, "places", *moves)
+        guesses = jacobi(lm, prompt, places)
+        expect(says(panel)).to_have_text(jacobi_words(guesses))
+        press(panel, "pass", "Home", "ArrowRight")
+        shown = [text for guess in guesses[:2] for text in token_texts(lm, guess)]
+        assert picture(panel)["texts"] == [label_of(text[:9]) for text in shown]
+    panel.screenshot(path=tmp_path / "beyond12.png")
+
+
+PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8, BEYOND12]
 
 
 @pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])

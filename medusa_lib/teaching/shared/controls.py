@@ -38,6 +38,8 @@ DRAFTER_NAMES = (
 MORE_DRAFTER_NAMES = (
     *DRAFTER_NAMES,
     ("branches of the model itself", "branches"),
+    ("the model's first layer", "early_exit"),
+    ("lookahead", "lookahead"),
     ("a chain of heads", "heads_chain"),
     ("a tree of heads", "heads_tree"),
     ("an n-gram, else a tree", "heads_ngram"),
