@@ -74,6 +74,20 @@ BEYOND = _lessons(
         "heads on the model itself, trained while you watch, that guess several tokens ahead",
     ),
     ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
+    ("formulas", "measure.formulas", "what drafting should gain, and where the formula errs"),
+    ("heads_training", "beyond.heads_training", "how heads learn from the model's own texts"),
+    ("typical", "beyond.typical", "typical acceptance: faster, and not exact"),
+    ("batches", "measure.batches", "many users in one pass, and where drafting stops paying"),
+    (
+        "systems",
+        "measure.systems",
+        "the course's words as settings of five real systems, and what these promise",
+    ),
+    (
+        "numbers",
+        "measure.numbers",
+        "why two passes over one text differ, when a token flips, and what exactness costs",
+    ),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)

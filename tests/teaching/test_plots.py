@@ -6,11 +6,13 @@ from pkgutil import walk_packages
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from drawing import GREEDY, LOOPS, RUN, draw
 from matplotlib.axes import Axes
 
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
+from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.teaching.loops import plot_heatmap, plot_tokens_against_passes
@@ -21,6 +23,7 @@ from medusa_lib.teaching.medusa_heads import (
     plot_top_guesses,
 )
 from medusa_lib.teaching.model import plot_parameters
+from medusa_lib.teaching.numbers import plot_differences, plot_margins
 from medusa_lib.teaching.one_pass import plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
@@ -29,6 +32,7 @@ from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tre
 from medusa_lib.teaching.typical import Trade, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
 
+GAP = PassGap(torch.tensor([0.0, 0.5]), torch.tensor([0.1, 0.2]), torch.tensor([True, False]))
 Faster = namedtuple("Faster", "name over_greedy")
 EXAMPLES = {
     plot_pipeline: (3,),
@@ -52,6 +56,8 @@ EXAMPLES = {
     plot_learning: ([Scores(0, (0.1, 0.0)), Scores(20, (0.4, 0.2))],),
     plot_head_accuracy: ({"ours": (0.8, 0.7), "theirs": (0.6,)},),
     plot_top_guesses: ([[0.5, 0.6], [0.4, 0.5]],),
+    plot_differences: ({"float32": {"one": GAP}}, {"float32": 1e-3}),
+    plot_margins: (GAP, 0.25),
     plot_trade: ({"exact": Trade(1.5, 0.01), "typical": Trade(2.5, 0.2)}, 0.02),
     plot_tree: ([" the", "a"], (-1, 0)),
     plot_tree_mask: ([" the", "a"], (-1, 0)),
