@@ -123,7 +123,7 @@ class SplitSum(nn.Module):
 
 
 @checked
-def with_split_sums(lm: LM, parts: Positive = 4, few: Positive = 8) -> LM:
+def with_split_sums(lm: LM, parts: Positive = 8, few: Positive = 8) -> LM:
     """A copy of a model of GPT-2's family that cuts its sums in passes over few rows."""
     model = copy.deepcopy(lm.model)
     for name, part in [*model.named_modules()]:

@@ -68,8 +68,8 @@ def plot_margins(gap: PassGap, bound: float, ax: Axes | None = None) -> Axes:
 def margins_words(gap: PassGap, bound: float) -> str:
     """What the picture says, in words, rounded so that it holds on any processor."""
     missed = int((gap.flips & (gap.margins >= bound)).sum())
-    near = round(10 * gap.share_near(bound))
-    return f"about {near} in 10 positions are near ties; flips above the bound: {missed}"
+    near = round(6 * gap.share_near(bound))
+    return f"about {near} of 6 positions are near ties; flips above the bound: {missed}"
 
 
 class NumbersPanel(Panel):

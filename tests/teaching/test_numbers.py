@@ -37,7 +37,7 @@ def test_margins_show_flips_and_the_bound(ax) -> None:
 
 def test_words_count_what_the_bound_misses() -> None:
     assert margins_words(GAP, 0.2) == (
-        "about 5 in 10 positions are near ties; flips above the bound: 0"
+        "about 3 of 6 positions are near ties; flips above the bound: 0"
     )
     assert margins_words(GAP, 0.0).endswith("flips above the bound: 1")
 
@@ -46,7 +46,7 @@ def test_the_panel_follows_its_controls_and_its_text_does_not() -> None:
     calm = PassGap(torch.ones(2) * 5, torch.zeros(2), torch.tensor([False, False]))
     panel = NumbersPanel({"float32": calm, "bfloat16": GAP})
     before = panel.says
-    assert "bfloat16 and bound 1: about 8 in 10" in before
+    assert "bfloat16 and bound 1: about 4 of 6" in before
     move(panel, bound=0.0)
     assert says(panel).endswith("above the bound: 1")
     move(panel, numbers_of="float32")

@@ -28,6 +28,7 @@ from medusa_lib.teaching.one_pass import plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import plot_misfits, plot_overlap, plot_shares
 from medusa_lib.teaching.shared.page import plot_beyond, plot_pipeline
+from medusa_lib.teaching.systems import plot_settings
 from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tree_mask
 from medusa_lib.teaching.typical import Trade, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
@@ -56,6 +57,7 @@ EXAMPLES = {
     plot_learning: ([Scores(0, (0.1, 0.0)), Scores(20, (0.4, 0.2))],),
     plot_head_accuracy: ({"ours": (0.8, 0.7), "theirs": (0.6,)},),
     plot_top_guesses: ([[0.5, 0.6], [0.4, 0.5]],),
+    plot_settings: (),
     plot_differences: ({"float32": {"one": GAP}}, {"float32": 1e-3}),
     plot_margins: (GAP, 0.25),
     plot_trade: ({"exact": Trade(1.5, 0.01), "typical": Trade(2.5, 0.2)}, 0.02),
