@@ -82,11 +82,6 @@ class PassGap:
         """The largest difference of any logit."""
         return float(self.differences.max())
 
-    @property
-    def typical(self) -> float:
-        """The mean over positions of the largest difference."""
-        return float(self.differences.mean())
-
     def share_near(self, bound: float) -> float:
         """The share of positions whose two best logits lie closer than a bound, in [0, 1]."""
         return float((self.margins < bound).float().mean())
@@ -95,11 +90,6 @@ class PassGap:
         """(positions, flips) whose margin is in [low, high)."""
         inside = (self.margins >= low) & (self.margins < high)
         return int(inside.sum()), int(self.flips[inside].sum())
-
-    @property
-    def widest_flip(self) -> float:
-        """The largest margin that was not enough to keep a token; 0 if none flipped."""
-        return float(self.margins[self.flips].max()) if bool(self.flips.any()) else 0.0
 
 
 class SplitSum(nn.Module):
