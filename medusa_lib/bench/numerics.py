@@ -10,7 +10,6 @@ must be more than twice the largest difference.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import json
 import sys
@@ -27,19 +26,14 @@ from medusa_lib.base.config import default_model_id
 from medusa_lib.base.tables import md_table
 from medusa_lib.bench.tables import fill_marks
 from medusa_lib.beyond.near_ties import TIE_BOUNDS
-from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.beyond.speculative import speculate
+from medusa_lib.measure.numbers import in_dtype, logits_in_steps
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
 from medusa_lib.steps.utilities import last_logits
 
 WIDE = 8  # tokens in a pass over several
 EXACT_EVERY = 50  # every so many positions, greedy's own pass is computed too
 README_MARKS = ("<!-- numerics: written by the command, not by hand -->", "<!-- /numerics -->")
-
-
-def in_dtype(lm: LM, dtype: torch.dtype) -> LM:
-    """The same model with weights and sums in numbers of this type."""
-    return dataclasses.replace(lm, model=copy.deepcopy(lm.model).to(dtype))
 
 
 def own_text(lm: LM, seed: int) -> list[int]:
@@ -49,17 +43,6 @@ def own_text(lm: LM, seed: int) -> list[int]:
     prompt = start if start.strip() else "Once"
     run = speculate(lm, prompt, None, lm.context_length, temperature=1.0, seed=seed)
     return run.prompt_ids + run.new_ids
-
-
-def logits_in_steps(lm: LM, ids: Sequence[int], count: int) -> torch.Tensor:
-    """Logits `[len(ids), V]` from passes over `count` tokens each, with a cache."""
-    state, rows = State.start(lm, []), []
-    for start in range(0, len(ids), count):
-        state.ids.append(ids[start])
-        rest = list(ids[start + 1 : start + count])
-        rows.append(one_pass(state, rest))
-        state.ids += rest
-    return torch.cat(rows)
 
 
 @dataclasses.dataclass

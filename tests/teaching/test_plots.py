@@ -6,11 +6,13 @@ from pkgutil import walk_packages
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from drawing import GREEDY, LOOPS, RUN, draw
 from matplotlib.axes import Axes
 
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
+from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_reach
@@ -19,6 +21,7 @@ from medusa_lib.teaching.heads_training import Scores, plot_learning, plot_walks
 from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
 from medusa_lib.teaching.medusa_heads import plot_head_accuracy, plot_top_guesses
 from medusa_lib.teaching.model import plot_parameters
+from medusa_lib.teaching.numbers import plot_differences, plot_margins
 from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost, plot_roofline
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import (
@@ -29,10 +32,12 @@ from medusa_lib.teaching.sampling_exactly import (
     plot_shares,
 )
 from medusa_lib.teaching.shared.page import plot_beyond, plot_course, plot_pipeline
+from medusa_lib.teaching.systems import plot_settings
 from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tree_mask
 from medusa_lib.teaching.typical import Trade, plot_bound, plot_trade
 from medusa_lib.teaching.utilities import plot_next_tokens
 
+GAP = PassGap(torch.tensor([0.0, 0.5]), torch.tensor([0.1, 0.2]), torch.tensor([True, False]))
 Faster = namedtuple("Faster", "name over_greedy")
 EXAMPLES = {
     plot_pipeline: (3,),
@@ -63,6 +68,9 @@ EXAMPLES = {
     plot_walks: ({"slow": [0.0, 0.5, 0.75], "fast": [0.0, 4.0, 1.0]},),
     plot_bound: ([" a", "b"], [0.6, 0.1], [True, False], 0.2),
     plot_alpha_and_overlap: ([0.5, 1.0], {"a drafter": [Measured([0.0, 1.0], [0.5], LOOPS)] * 2}),
+    plot_settings: (),
+    plot_differences: ({"float32": {"one": GAP}}, {"float32": 1e-3}),
+    plot_margins: (GAP, 0.25),
     plot_trade: ({"exact": Trade(1.5, 0.01), "typical": Trade(2.5, 0.2)}, 0.02),
     plot_tree: ([" the", "a"], (-1, 0)),
     plot_tree_mask: ([" the", "a"], (-1, 0)),
