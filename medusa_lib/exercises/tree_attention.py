@@ -1,4 +1,4 @@
-"""BEYOND5's exercises."""
+"""BEYOND5's exercise."""
 
 from __future__ import annotations
 
@@ -6,26 +6,6 @@ from collections.abc import Callable
 
 from medusa_lib.beyond.trees import follow
 from medusa_lib.exercises.grading import Answers, grade
-
-
-def _tree_positions(parents: list[int], before: int) -> Answers:
-    depths: list[int] = []
-    for parent in parents:
-        depths.append(1 + depths[parent] if parent >= 0 else 1)
-    return [before - 1 + n for n in depths], (
-        ([before + i for i in range(len(parents))], "that is the order in the list"),
-        ([before + n for n in depths], "positions count from 0, so the first is `before`"),
-        (depths, "those are the depths; the text stands before them"),
-        ([n - 1 for n in depths], "the text stands before them: add `before`"),
-        ([before + parent for parent in parents], "add up depths, not places in the list"),
-    )
-
-
-def check_tree_positions(attempt: Callable) -> str:
-    """BEYOND5. attempt(parents, before) → each drafted token's position in the text."""
-    cases = (([-1, 0, 0, -1, 3], 3), ([-1, -1, 1, 2], 10), ([-1], 1))
-    at, otherwise = "parents {}, before {}: ", "they are {wanted}, yours was {answer!r}"
-    return grade(attempt, cases, _tree_positions, at, otherwise)
 
 
 def _follow_tree(tokens: list[int], parents: list[int], choices: list[int]) -> Answers:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.text import Text
@@ -14,12 +15,14 @@ from medusa_lib.base.metrics import mean_accepted_length
 from medusa_lib.base.records import Generation
 from medusa_lib.base.words import Positive, Prompt, Seed
 from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.heads_training import examples_of, right_ranks, write_texts
 from medusa_lib.beyond.masks import attends
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, MedusaHeads, check_heads_fit
 from medusa_lib.beyond.one_pass import State, check_tree_fits
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.trees import Node, Parents, check_parents, grow_tree, leaves, tree_depths
 from medusa_lib.demo import PROMPT
+from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import OnLoop, start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.shared.controls import (
@@ -169,33 +172,29 @@ def plot_tree_mask(
 
 
 def plot_budgets(
-    lines: Mapping[str, Mapping[int, float]],
-    label: str,
-    best: int | None = None,
-    ax: Axes | None = None,
+    lines: Mapping[str, Mapping[int, float]], label: str, ax: Axes | None = None
 ) -> Axes:
-    """A figure against the number of nodes in the tree, one line each, the axis by doublings.
+    """A figure against the number of nodes in the tree, the axis by doublings.
 
-    lines: name → nodes → value, from 0 up. best: nodes of the point of the first line to be marked.
+    lines: name → nodes → value, from 0 up. Of each line the greatest value has a ring and, if
+    there are several lines, the name.
     """
     ax = axes_for(ax, (5.4, 3.4))
     for i, (name, line) in enumerate(lines.items()):
-        ax.plot(list(line), list(line.values()), label=name, **series_look(i))
-    if best is not None:
-        value = next(iter(lines.values()))[best]
-        look = {"s": 170, "facecolor": "none", "edgecolor": "black", "linewidth": 1.8}
-        ax.scatter([best], [value], **look, zorder=3)
-        ax.annotate(f"best: {best}", (best, value), (0, 12), textcoords="offset points",
-                    ha="center", fontsize=9, weight="bold")  # fmt: skip
-        ax.margins(y=0.2)
+        look, best = series_look(i), max(line, key=line.__getitem__)
+        ax.plot(list(line), list(line.values()), label=name, **look)
+        ring = {"s": 170, "facecolor": "none", "edgecolor": look["color"], "linewidth": 1.8}
+        ax.scatter([best], [line[best]], **ring, zorder=3)
+        said = f"{name}, best: {best}" if len(lines) > 1 else f"best: {best}"
+        words = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+        ax.annotate(said, (best, line[best]), (0, 12), **words, color=look["color"])
+    ax.margins(y=0.2)
     counts = sorted({count for line in lines.values() for count in line})
     ax.set_xscale("log", base=2)
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
     ax.set(xlabel="nodes in the tree", ylabel=label)
     ax.set_ylim(bottom=0)  # or a small fall would look like a deep one
-    if len(lines) > 1:
-        ax.legend(frameon=False, fontsize=8)
     return open_frame(ax)
 
 
@@ -212,6 +211,20 @@ def grown_drafter(
     depth = heads.shape.count if depth is None else depth
     ranks = min(CANDIDATES, heads.shape.words)
     return HeadsDrafter(heads, grow_tree(chance, nodes, depth, ranks))
+
+
+def guess_ranks(
+    lm: LM, heads: MedusaHeads, starts: torch.Tensor, temperature: float, seed: int = 7
+) -> torch.Tensor:
+    """At which rank each head had the token that followed: `[n, K]`, 0 for its best guess.
+
+    Counted on texts of 48 tokens that the model writes after `starts` `[texts, T]`, at each
+    place that does not repeat; the heads are told the true tokens on the way. See right_ranks.
+    """
+    written = write_texts(lm, starts, 48, temperature, make_generator(seed))
+    places = examples_of(written, heads.shape.count + 1)
+    followed = replace(places, labels=places.tokens[:, 1:])  # [n, K]: drawn, not most probable
+    return right_ranks(heads, followed, lm.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -271,13 +284,6 @@ def tree_view(lm: LM, run: Generation, index: int) -> TreeView:
         passes=record.verify_passes,
         tau=mean_accepted_length(run.loops),
     )
-
-
-def errs_words(predicted: float, measured: float) -> str:
-    """Which way a prediction errs; "about right" up to 1/40 of what was measured."""
-    if abs(predicted - measured) <= measured / 40:
-        return "about right"
-    return "too high" if predicted > measured else "too low"
 
 
 MOST_NODES = 32  # that the picture has room for

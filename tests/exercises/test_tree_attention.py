@@ -1,13 +1,6 @@
 from graded import Graded
 
-from medusa_lib.exercises.tree_attention import check_follow_tree, check_tree_positions
-
-
-def positions(parents, before):
-    found = []
-    for parent in parents:
-        found.append(before if parent < 0 else found[parent] + 1)
-    return found
+from medusa_lib.exercises.tree_attention import check_follow_tree
 
 
 def follow(tokens, parents, choices):
@@ -18,19 +11,6 @@ def follow(tokens, parents, choices):
         if not here:
             return added
         at = here[0]
-
-
-class TestTreePositions(Graded):
-    check = staticmethod(check_tree_positions)
-    solution = staticmethod(positions)
-    wrong = {
-        "order in the list": lambda parents, before: [before + i for i in range(len(parents))],
-        "count from 0": lambda parents, before: positions(parents, before + 1),
-        "those are the depths": lambda parents, before: positions(parents, 1),
-        "add `before`": lambda parents, before: positions(parents, 0),
-        "add up depths": lambda parents, before: [before + p for p in parents],
-        "they are [3, 4, 4, 3, 4]": lambda parents, before: before,
-    }
 
 
 class TestFollowTree(Graded):

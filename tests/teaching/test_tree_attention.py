@@ -12,16 +12,18 @@ from tiny_models import replaced_eos
 
 from medusa_lib import run_greedy
 from medusa_lib.beyond.heads_files import shipped_heads
+from medusa_lib.beyond.heads_training import openings
 from medusa_lib.beyond.masks import attends
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, HeadsShape, new_heads
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.trees import grow_tree, leaves, tree_depths
+from medusa_lib.steps.device import make_generator
 from medusa_lib.teaching.shared.style import visible
 from medusa_lib.teaching.tree_attention import (
     MOST_NODES,
     TreePanel,
-    errs_words,
     grown_drafter,
+    guess_ranks,
     mask_size,
     plot_budgets,
     plot_tree,
@@ -148,18 +150,17 @@ def test_the_mask_is_drawn_as_given(ax) -> None:
 
 def test_budgets_are_drawn_and_the_best_is_marked(ax) -> None:
     lines = {"a": {1: 1.5, 4: 2.5, 16: 2.0}, "b": {1: 1.0, 16: 3.0}}
-    plot_budgets(lines, "τ", 4, ax)
+    plot_budgets(lines, "τ", ax)
     drawn = {line.get_label(): dict(line.get_xydata().tolist()) for line in ax.lines}
     assert drawn == lines
     assert len({(line.get_marker(), line.get_linestyle()) for line in ax.lines}) == 2
-    (ring,) = ax.collections
-    assert ring.get_offsets().tolist() == [[4, 2.5]]
-    assert [text.get_text() for text in ax.texts] == ["best: 4"]
+    rings = [ring.get_offsets().tolist() for ring in ax.collections]
+    assert rings == [[[4, 2.5]], [[16, 3.0]]]
+    assert [text.get_text() for text in ax.texts] == ["a, best: 4", "b, best: 16"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("nodes in the tree", "τ")
     assert ax.get_ylim()[0] == 0
-    plain = plot_budgets({"a": {1: 1.0}}, "τ", ax=ax.figure.add_subplot())
-    assert not plain.collections
-    assert plain.get_legend() is None
+    alone = plot_budgets({"a": {1: 1.0}}, "τ", ax=ax.figure.add_subplot())
+    assert [text.get_text() for text in alone.texts] == ["best: 1"]
 
 
 def test_a_view_tells_a_loop(lm) -> None:
@@ -217,11 +218,14 @@ def test_a_grown_drafter_has_the_tree_of_the_greatest_chances(heads) -> None:
         grown_drafter(heads, chance, 0)
 
 
-def test_which_way_a_prediction_errs() -> None:
-    assert [errs_words(value, 2.0) for value in (1.9, 1.97, 2.03, 2.1)] == [
-        "too low", "about right", "about right", "too high",
-    ]  # fmt: skip
-    assert errs_words(0.0, 0.0) == "about right"
+def test_guesses_are_counted_on_what_was_drawn(lm) -> None:
+    heads, _ = shipped_heads(lm)
+    starts = openings(lm, 8, 12, make_generator(7))
+    cold, hot = (guess_ranks(lm, heads, starts, temperature) for temperature in (0.0, 1.5))
+    assert cold.shape[1] == hot.shape[1] == heads.shape.count
+    sure, unsure = ((ranks == 0).float().mean() for ranks in (cold, hot))
+    assert sure > 2 * unsure
+    assert torch.equal(cold, guess_ranks(lm, heads, starts, 0.0, seed=8))
 
 
 def test_panel_shows_one_loop_of_the_run(lm, heads, panel, capsys) -> None:
