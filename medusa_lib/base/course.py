@@ -74,6 +74,22 @@ BEYOND = _lessons(
         "heads on the model itself, trained while you watch, that guess several tokens ahead",
     ),
     ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
+    ("formulas", "measure.formulas", "what drafting should gain, and where the formula errs"),
+    ("heads_training", "beyond.heads_training", "how heads learn from the model's own texts"),
+    ("typical", "beyond.typical", "typical acceptance: faster, and not exact"),
+    (
+        "batches",
+        "measure.batches",
+        "many users in one pass: what it costs, the KV cache, and where drafting stops paying",
+    ),
+    ("systems", "measure.systems", "the course's words in real systems"),
+    ("numbers", "measure.numbers", "why passes differ in the last bits, and what that costs"),
+    ("family", "beyond.family", "lookahead, early exit and the other relatives"),
+    (
+        "choosing",
+        "measure.choosing",
+        "which way to decode for which task, with a planner for any machine",
+    ),
 )
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)
