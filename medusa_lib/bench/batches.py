@@ -25,31 +25,32 @@ from medusa_lib.steps.utilities import decode, encode
 
 BATCHES, POSITIONS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128), (1, 2, 4, 8), 32
 ALPHA, SPAN, OPENING = 0.8, 3, 16  # the texts grow from 16 tokens to 48, around the context
-POOL = 160  # texts, from which those that end early are left out
 PARTS = ("passes", "loops")
 
 
-def passes_rows(lm: LM, repeats: int) -> list[dict]:
+def passes_rows(lm: LM, batches: Sequence[int], repeats: int) -> list[dict]:
     """A row for each size of batch and number of positions."""
-    seconds = batch_seconds(lm, BATCHES, POSITIONS, CONTEXT, repeats)
+    seconds = batch_seconds(lm, batches, POSITIONS, CONTEXT, repeats)
     return [
         {"batch": batch, "positions": positions, "ms": round(1000 * taken, 3)}
         for (batch, positions), taken in seconds.items()
     ]
 
 
-def loops_rows(lm: LM, shipped: LM, new_tokens: int) -> list[dict]:
+def loops_rows(lm: LM, shipped: LM, batches: Sequence[int], new_tokens: int) -> list[dict]:
     """A row for each size of batch: written plainly, then with drafts of a known α.
 
-    Raises RuntimeError where too many texts end early.
+    A few texts more than needed are written, and those that end early left out. Raises
+    RuntimeError where these are too many.
     """
-    ids = openings(shipped, POOL, OPENING, make_generator(7))
+    most = max(batches)
+    ids = openings(shipped, most + most // 4 + 8, OPENING, make_generator(7))
     prompts = [decode(shipped, row) for row in ids]
     written = zip(prompts, decode_batch(lm, prompts, None, new_tokens).new_ids, strict=True)
     known = [(prompt, new) for prompt, new in written if len(new) == new_tokens]
-    if len(known) < max(BATCHES):
-        raise RuntimeError(f"only {len(known)} of {POOL} texts have {new_tokens} new tokens")
-    return [loop_row(lm, known[:batch], new_tokens) for batch in BATCHES]
+    if len(known) < most:
+        raise RuntimeError(f"only {len(known)} of {len(ids)} texts have {new_tokens} new tokens")
+    return [loop_row(lm, known[:batch], new_tokens) for batch in batches]
 
 
 def loop_row(lm: LM, known: Sequence[tuple[str, list[int]]], new_tokens: int) -> dict:
@@ -73,17 +74,25 @@ def measure(args: argparse.Namespace) -> dict:
     torch.set_num_threads(args.threads)
     shipped = load_lm(device="cpu")
     lm = shipped if args.model == SHIPPED else gpt2_small(shipped)
+    batches = [batch for batch in BATCHES if args.least <= batch <= args.most]
     about = {"model": args.model, "threads": args.threads, "processor": machine(lm.device)}
     if args.part == "loops":
-        return {**about, "loops": loops_rows(lm, shipped, args.new_tokens)}
+        return {**about, "loops": loops_rows(lm, shipped, batches, args.new_tokens)}
     best = measure_machine()
     return {
         **about,
         "context": CONTEXT,
         "bytes_per_second": round(best.bytes_per_second, -7),
         "operations_per_second": round(best.operations_per_second, -7),
-        "passes": passes_rows(lm, args.repeats),
+        "passes": passes_rows(lm, batches, args.repeats),
     }
+
+
+def merged(old: dict, new: dict, part: str) -> dict:
+    """An entry of the file with what was measured anew in place of the old."""
+    rows = {(row["batch"], row.get("positions", 0)): row for row in old.get(part, [])}
+    rows |= {(row["batch"], row.get("positions", 0)): row for row in new[part]}
+    return {**old, **new, part: [rows[key] for key in sorted(rows)]}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -94,6 +103,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, required=True, help="what to measure")
     parser.add_argument("--repeats", type=int, default=9, help="timings of each pass")
     parser.add_argument("--new-tokens", type=int, default=32, help="that each user is written")
+    parser.add_argument("--least", type=int, default=1, help="users of the smallest batch")
+    parser.add_argument("--most", type=int, default=max(BATCHES), help="users of the largest batch")
     parser.add_argument("--out", type=Path, default=TABLE, help="the file whose rows are replaced")
     return parser.parse_args(argv)
 
@@ -101,13 +112,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure one part of one model's entry, and put it into the file."""
     args = parse(argv)
-    for name in ("threads", "repeats", "new_tokens"):
+    for name in ("threads", "repeats", "new_tokens", "least", "most"):
         check_int(f"--{name.replace('_', '-')}", getattr(args, name), 1)
     new = measure(args)
     old = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else []
     known = {(one["model"], one["threads"]): one for one in old}
     key = (args.model, args.threads)
-    known[key] = {**known.get(key, {}), **new}
+    known[key] = merged(known.get(key, {}), new, args.part)
     rows = sorted(known.values(), key=lambda one: (one["model"] != SHIPPED, one["threads"]))
     args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"{args.model}, {args.threads} threads: {args.part} measured")
