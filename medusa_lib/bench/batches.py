@@ -69,7 +69,7 @@ def loop_row(lm: LM, known: Sequence[tuple[str, list[int]]], new_tokens: int) ->
     return {**given, "tau": round(runs[1].tau, 3), "plain_ms": plain, "loop_ms": drafted}
 
 
-def measure(args: argparse.Namespace) -> dict:
+def measure_part(args: argparse.Namespace) -> dict:
     """What was asked for, of one model on so many threads."""
     torch.set_num_threads(args.threads)
     shipped = load_lm(device="cpu")
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     for name in ("threads", "repeats", "new_tokens", "least", "most"):
         check_int(f"--{name.replace('_', '-')}", getattr(args, name), 1)
-    new = measure(args)
+    new = measure_part(args)
     old = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else []
     known = {(one["model"], one["threads"]): one for one in old}
     key = (args.model, args.threads)

@@ -31,7 +31,11 @@ from medusa_lib.beyond.heads_training import (
     write_texts,
 )
 from medusa_lib.demo import PROMPT
+from medusa_lib.measure.batches_table import GPT2_SMALL, measured_batches
+from medusa_lib.measure.choosing import Plan, fitted_computer, load_of
+from medusa_lib.measure.roofline import gpt2_small
 from medusa_lib.steps.device import make_generator
+from medusa_lib.teaching.choosing import candidate_of, plan_view
 from medusa_lib.teaching.loops import LoopsPanel
 from medusa_lib.teaching.medusa_heads import BATCH, PICTURES, learn, scores_words, start, write_sets
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
@@ -52,6 +56,7 @@ STEP7 = "STEP7_demo", "DemoPanel"
 BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
 BEYOND4 = "beyond/BEYOND4_medusa_heads", "TrainHeadsPanel"
 BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
+BEYOND13 = "beyond/BEYOND13_choosing", "PlannerPanel"
 BLUE = "rgb(0, 114, 178)"
 SLIDERS = [
     "temperature",
@@ -63,6 +68,12 @@ SLIDERS = [
     "nodes",
     "loop",
     "steps",
+    "α",
+    "draft cost",
+    "users",
+    "context",
+    "GB/s",
+    "GFLOP/s",
 ]
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
@@ -376,7 +387,37 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     panel.screenshot(path=tmp_path / "beyond5.png")
 
 
-PAGES = [STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5]
+@pytest.fixture(scope="module")
+def planned(lm):
+    """What BEYOND13 gives its panel: the larger model on one thread, and its computer."""
+    one = measured_batches()[GPT2_SMALL, 1]
+    load = load_of(gpt2_small(lm), one.context)
+    return candidate_of(load, one), fitted_computer(load, one)
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"α": ["Home"], "users": ["Home"]},
+        {"α": ["End"], "span": ["End"], "users": ["ArrowRight", "ArrowRight"]},
+        {"α": ["PageDown"], "draft cost": ["PageUp"], "context": ["ArrowRight"]},
+    ],
+    ids=str,
+)
+def test_beyond13_words_and_picture_follow_the_keyboard(open_panel, planned, moves, tmp_path):
+    panel = open_panel(*BEYOND13)
+    candidate, computer = planned
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    users, context = (round(2 ** value(panel, name)) for name in ("users", "context"))
+    plan = Plan(value(panel, "α"), value(panel, "draft cost"), users)
+    view = plan_view(computer, candidate, context, plan, int(value(panel, "span")))
+    expect(says(panel)).to_have_text(view.words)
+    assert {"by the roofline", "by measured passes"} <= set(picture(panel)["texts"])
+    panel.screenshot(path=tmp_path / "beyond13.png")
+
+
+PAGES = [STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5, BEYOND13]
 
 
 @pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])
