@@ -113,18 +113,3 @@ def plot_latency(
     ax.set(xlabel="a user waits for a token, ms", ylabel="all users, tokens per second")
     ax.set(xlim=(0, None), ylim=(0, None))
     return open_frame(ax)
-
-
-def plot_cache(shares: Mapping[str, Mapping[int, float]], ax: Axes | None = None) -> Axes:
-    """Gigabytes of keys and values of one user against the tokens of the text, by model.
-
-    shares: name → tokens → bytes.
-    """
-    ax = axes_for(ax, (6.4, 3.0))
-    for i, sizes in enumerate(shares.values()):
-        ax.plot([*sizes], [size / 1e9 for size in sizes.values()], **series_look(i))
-    label_line_ends(ax, list(shares))
-    ax.set_xscale("log", base=2), ax.set_yscale("log")
-    ax.xaxis.set_major_formatter("{x:g}"), ax.yaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="tokens in the text", ylabel="GB of one user's cache")
-    return open_frame(ax)
