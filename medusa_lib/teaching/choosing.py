@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ from medusa_lib.teaching.shared.style import (
 )
 
 LONGEST_SPAN = 7  # passes over more positions were not measured
+SPEED_STEP = 0.05  # of the sliders of a machine's speeds, in powers of ten
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,16 @@ def plot_plan(view: PlanView, measured_at: str = "", ax: Axes | None = None) -> 
     return open_frame(ax)
 
 
+def on_grid(computer: Computer) -> Computer:
+    """A computer whose two speeds the panel's sliders can show: they move in steps."""
+
+    def near(speed: float) -> float:
+        steps = round(math.log10(speed / 1e9) / SPEED_STEP)
+        return 1e9 * 10 ** (steps * SPEED_STEP)
+
+    return Computer(near(computer.bandwidth), near(computer.arithmetic), computer.overhead)
+
+
 class PlannerPanel(Panel):
     """BEYOND13: α, draft cost, span, users, context and a machine over the expected speed-up."""
 
@@ -148,15 +160,16 @@ class PlannerPanel(Panel):
         span: Positive = 3,
         context: Positive = 32,
     ) -> None:
-        self.candidates, self.overhead = dict(candidates), computer.overhead
+        self.candidates, computer = dict(candidates), on_grid(computer)
+        self.overhead = computer.overhead
         self.model = dropdown("model", next(iter(candidates)), list(candidates))
         self.alpha = slider("α", plan.alpha, 0.0, 1.0, 0.01)
         self.draft_cost = slider("draft cost", plan.draft_cost, 0.0, 1.0, 0.01)
         self.span = slider("span", span, 1, LONGEST_SPAN)
         self.users = log_slider("users", plan.batch, 0, len(SIZES) - 1, 1, base=2)
         self.context = log_slider("context", context, 0, 17, 1, base=2)
-        self.bandwidth = log_slider("GB/s", computer.bandwidth / 1e9, 0, 4)
-        self.arithmetic = log_slider("GFLOP/s", computer.arithmetic / 1e9, 1, 6)
+        self.bandwidth = log_slider("GB/s", computer.bandwidth / 1e9, 0, 4, SPEED_STEP)
+        self.arithmetic = log_slider("GFLOP/s", computer.arithmetic / 1e9, 1, 6, SPEED_STEP)
         controls = [getattr(self, name) for name in self.names]
         super().__init__(controls, height="330px")
         observe(self.update, *controls)

@@ -35,7 +35,7 @@ from medusa_lib.measure.batches_table import GPT2_SMALL, measured_batches
 from medusa_lib.measure.choosing import Plan, fitted_computer, load_of
 from medusa_lib.measure.roofline import gpt2_small
 from medusa_lib.steps.device import make_generator
-from medusa_lib.teaching.choosing import candidate_of, plan_view
+from medusa_lib.teaching.choosing import candidate_of, on_grid, plan_view
 from medusa_lib.teaching.loops import LoopsPanel
 from medusa_lib.teaching.medusa_heads import BATCH, PICTURES, learn, scores_words, start, write_sets
 from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_words
@@ -392,7 +392,7 @@ def planned(lm):
     """What BEYOND13 gives its panel: the larger model on one thread, and its computer."""
     one = measured_batches()[GPT2_SMALL, 1]
     load = load_of(gpt2_small(lm), one.context)
-    return candidate_of(load, one), fitted_computer(load, one)
+    return candidate_of(load, one), on_grid(fitted_computer(load, one))
 
 
 @pytest.mark.parametrize(

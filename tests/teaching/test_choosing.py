@@ -18,6 +18,7 @@ from medusa_lib.teaching.choosing import (
     candidate_of,
     gains_from_passes,
     measured_at,
+    on_grid,
     plan_view,
     plot_plan,
 )
@@ -25,7 +26,7 @@ from medusa_lib.teaching.shared.controls import NAME_SLIDERS
 
 STORED = measured_batches()[GPT2_SMALL, 1]
 LARGE = Candidate(16e9, 131072, 16e9)
-COMPUTER, PLAN = Computer(20e9, 100e9, 0.01), Plan(0.8, 0.0, 8)
+COMPUTER, PLAN = on_grid(Computer(20e9, 100e9, 0.01)), Plan(0.8, 0.0, 8)
 SMALL = candidate_of(PassLoad(498e6, 73728 * STORED.context, 247e6), STORED)
 
 
