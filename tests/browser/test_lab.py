@@ -34,7 +34,11 @@ from medusa_lib.beyond.heads_training import (
 )
 from medusa_lib.beyond.typical import Typical
 from medusa_lib.demo import PROMPT
+from medusa_lib.measure.batches_table import GPT2_SMALL, measured_batches
+from medusa_lib.measure.choosing import Plan, fitted_computer, load_of
+from medusa_lib.measure.roofline import gpt2_small
 from medusa_lib.steps.device import make_generator
+from medusa_lib.teaching.choosing import candidate_of, on_grid, plan_view
 from medusa_lib.teaching.device import GUESS_AND_CHECK, ONE_BY_ONE, OPENING, written_after
 from medusa_lib.teaching.family import jacobi_words
 from medusa_lib.teaching.heads_training import (
@@ -75,9 +79,8 @@ BEYOND4 = "beyond/BEYOND4_medusa_heads", "GuessesPanel"
 BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
 BEYOND7 = "beyond/BEYOND7_heads_training", "TrainHeadsPanel"
 BEYOND8 = "beyond/BEYOND8_typical", "TypicalPanel"
-
-
 BEYOND12 = "beyond/BEYOND12_family", "JacobiPanel"
+BEYOND13 = "beyond/BEYOND13_choosing", "PlannerPanel"
 BLUE = "rgb(0, 114, 178)"
 SLIDERS = [
     "temperature",
@@ -95,6 +98,12 @@ SLIDERS = [
     "delta",
     "places",
     "pass",
+    "α",
+    "draft cost",
+    "users",
+    "context",
+    "GB/s",
+    "GFLOP/s",
 ]
 EVIL = "<img src=x onerror=\"document.title='rendered'\"> said the king"
 
@@ -484,7 +493,38 @@ def test_beyond12_guesses_follow_the_keyboard(open_panel, lm, tmp_path):
     panel.screenshot(path=tmp_path / "beyond12.png")
 
 
-PAGES = [STEP0, STEP3, STEP6, STEP7, BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8, BEYOND12]
+@pytest.fixture(scope="module")
+def planned(lm):
+    """What BEYOND13 gives its panel: the larger model on one thread, and its computer."""
+    one = measured_batches()[GPT2_SMALL, 1]
+    load = load_of(gpt2_small(lm), one.context)
+    return candidate_of(load, one), on_grid(fitted_computer(load, one))
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"α": ["Home"], "users": ["Home"]},
+        {"α": ["End"], "span": ["End"], "users": ["ArrowRight", "ArrowRight"]},
+        {"α": ["PageDown"], "draft cost": ["PageUp"], "context": ["ArrowRight"]},
+    ],
+    ids=str,
+)
+def test_beyond13_words_and_picture_follow_the_keyboard(open_panel, planned, moves, tmp_path):
+    panel = open_panel(*BEYOND13)
+    candidate, computer = planned
+    for name, keys in moves.items():
+        press(panel, name, *keys)
+    users, context = (round(2 ** value(panel, name)) for name in ("users", "context"))
+    plan = Plan(value(panel, "α"), value(panel, "draft cost"), users)
+    view = plan_view(computer, candidate, context, plan, int(value(panel, "span")))
+    expect(says(panel)).to_have_text(view.words)
+    assert {"by the roofline", "by measured passes"} <= set(picture(panel)["texts"])
+    panel.screenshot(path=tmp_path / "beyond13.png")
+
+
+BEYOND = [BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8, BEYOND12, BEYOND13]
+PAGES = [STEP0, STEP3, STEP6, STEP7, *BEYOND]
 
 
 @pytest.mark.parametrize("which", PAGES, ids=lambda which: which[0])

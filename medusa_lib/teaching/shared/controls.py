@@ -53,6 +53,15 @@ def slider(name: str, value: float, low: float, high: float, step: float = 1) ->
     return kind(value=value, min=low, max=high, step=step, description=name, **look)
 
 
+def log_slider(
+    name: str, value: float, low: float, high: float, step: float = 0.05, base: int = 10
+) -> w.FloatLogSlider:
+    """A slider whose steps multiply: over [base^low, base^high], `step` in powers of base."""
+    look = {"style": LABEL_STYLE, "layout": NARROW, "readout_format": ".4g"}
+    ends = {"min": low, "max": high, "step": step, "base": base}
+    return w.FloatLogSlider(value=value, description=name, **ends, **look)
+
+
 def temperature_slider(value: float = 0.9) -> w.FloatSlider:
     """Temperature from 0 (greedy) to 2."""
     return slider("temperature", value, 0.0, 2.0, 0.05)
