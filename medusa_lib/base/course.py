@@ -92,6 +92,7 @@ BEYOND = _lessons(
         "a KV cache, a branch verified in one pass, the bonus token, and what verification costs",
     ),
     ("drafters", "beyond.drafters", "cheap drafters, how often they are right and what they cost"),
+    ("formulas", "measure.formulas", "what a drafter should gain, and whether it does"),
     (
         "sampling_exactly",
         "beyond.sampling_exactly",
@@ -102,13 +103,12 @@ BEYOND = _lessons(
         "beyond.medusa_heads",
         "heads on the model itself that guess several tokens ahead without a pass of their own",
     ),
-    ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
-    ("formulas", "measure.formulas", "what a drafter should gain, and whether it does"),
     (
         "heads_training",
         "beyond.heads_training",
         "loss and steps of training; heads that learn while you watch",
     ),
+    ("tree_attention", "beyond.tree_attention", "many branches as a tree, verified in one pass"),
     ("typical", "beyond.typical", "taking what is likely enough: what it buys and what it costs"),
     (
         "batches",

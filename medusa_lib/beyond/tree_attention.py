@@ -1,4 +1,4 @@
-"""BEYOND5: many branches in one pass, verified as a tree.
+"""BEYOND7: many branches in one pass, verified as a tree.
 
 After SpecInfer (Miao et al. 2023) and Medusa (Cai et al. 2024).
 """

@@ -1,4 +1,4 @@
-"""BEYOND6's exercise."""
+"""BEYOND3's exercise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _break_even_cost(alpha: float, span: int) -> Answers:
 
 
 def check_break_even_cost(attempt: Callable) -> str:
-    """BEYOND6. attempt(alpha, span) → the draft cost c at which drafting neither pays nor loses."""
+    """BEYOND3. attempt(alpha, span) → the draft cost c at which drafting neither pays nor loses."""
     cases = ((0.5, 2), (0.8, 4), (0.3, 1), (0.0, 3), (1.0, 5))
     at, otherwise = "α {}, span {}: ", "it is {wanted:.4f}, yours was {answer!r}"
     return grade(attempt, cases, _break_even_cost, at, otherwise)

@@ -1,4 +1,4 @@
-"""BEYOND7's exercises."""
+"""BEYOND6's exercises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _head_targets(ids: list[int], place: int, count: int) -> Answers:
 
 
 def check_head_targets(attempt: Callable) -> str:
-    """BEYOND7. attempt(ids, place, count) → the ids that heads 1 to `count` are to guess.
+    """BEYOND6. attempt(ids, place, count) → the ids that heads 1 to `count` are to guess.
 
     They guess from the hidden state at `place`, where the model chose the next id itself.
     """
@@ -46,7 +46,7 @@ def _descend(slope: Callable[[float], float], w: float, rate: float, steps: int)
 
 
 def check_descend(attempt: Callable) -> str:
-    """BEYOND7. attempt(slope, w, rate, steps) → w after so many steps of training.
+    """BEYOND6. attempt(slope, w, rate, steps) → w after so many steps of training.
 
     slope: a function, w → how steeply the loss rises there.
     """

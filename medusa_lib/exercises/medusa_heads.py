@@ -1,4 +1,4 @@
-"""BEYOND4's exercise."""
+"""BEYOND5's exercise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _tokens_per_pass(right: list[float]) -> Answers:
 
 
 def check_tokens_per_pass(attempt: Callable) -> str:
-    """BEYOND4. attempt(right) → tokens that a pass writes on average with a chain of heads.
+    """BEYOND5. attempt(right) → tokens that a pass writes on average with a chain of heads.
 
     right: for each head how often its guess is right where all before it are.
     """

@@ -1,4 +1,4 @@
-"""BEYOND3's exercises."""
+"""BEYOND4's exercises."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _acceptance_chance(p: list[float], q: list[float]) -> Answers:
 
 
 def check_acceptance_chance(attempt: Callable) -> str:
-    """BEYOND3. attempt(p, q) → how probable it is that a draft from q is accepted."""
+    """BEYOND4. attempt(p, q) → how probable it is that a draft from q is accepted."""
     cases = (
         ([0.4, 0.1, 0.2, 0.3], [0.3, 0.2, 0.4, 0.1]),
         ([0.5, 0.5, 0.0], [0.0, 0.25, 0.75]),
@@ -94,7 +94,7 @@ def _next_word_fault(counts: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> 
 
 
 def check_next_word(attempt: Callable) -> str:
-    """BEYOND3. attempt(draft, p, q, generator) → the word that goes into the text.
+    """BEYOND4. attempt(draft, p, q, generator) → the word that goes into the text.
 
     The words of many drafts from q must be distributed as p, by the chi-square test, and as
     many drafts be kept as can be.

@@ -1,4 +1,4 @@
-"""BEYOND5's exercise."""
+"""BEYOND7's exercise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _follow_tree(tokens: list[int], parents: list[int], choices: list[int]) -> A
 
 
 def check_follow_tree(attempt: Callable) -> str:
-    """BEYOND5. attempt(tokens, parents, choices) → the tokens that this loop adds to the text."""
+    """BEYOND7. attempt(tokens, parents, choices) → the tokens that this loop adds to the text."""
     cases = (  # tokens, parents, the model's choice in each row of one pass (one more than tokens)
         ([7, 3, 5, 4, 2], [-1, 0, 0, -1, 2], [7, 5, 9, 2, 5, 8]),
         ([7, 3, 5, 4, 5], [-1, 0, 0, -1, 3], [4, 5, 9, 6, 5, 8]),

@@ -1,4 +1,4 @@
-"""BEYOND6's room: what drafters should and do gain, and how often they hold at each position."""
+"""BEYOND3's room: what drafters should and do gain, and how often they hold at each position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BEYOND7's room: heads that learn while you watch, scored on texts that they did not see.
+"""BEYOND6's room: heads that learn while you watch, scored on texts that they did not see.
 
 The whole recipe, with books and checkpoints, is training/train_heads.py.
 """
@@ -181,7 +181,7 @@ def scores_words(kind: str, points: Sequence[Scores]) -> str:
 
 
 class TrainHeadsPanel(RunPanel):
-    """BEYOND7: kind and steps, Train and Cancel, over each head's accuracy as it learns.
+    """BEYOND6: kind and steps, Train and Cancel, over each head's accuracy as it learns.
 
     The model writes its texts, about `tokens` of them, when Train is pressed for the first time.
     """

@@ -1,4 +1,4 @@
-"""BEYOND4's room: what heads guess, how often they are right, and the panel."""
+"""BEYOND5's room: what heads guess, how often they are right, and the panel."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def guesses_rows(lm: LM, guesses: Guesses) -> list[list[str]]:
 
 
 class GuessesPanel(Panel):
-    """BEYOND4: a place in a greedy text and a number of heads, over what those heads guess."""
+    """BEYOND5: a place in a greedy text and a number of heads, over what those heads guess."""
 
     @checked
     def __init__(

@@ -1,4 +1,4 @@
-"""BEYOND3's room: what draft and target share, shares, misfits, and the panel."""
+"""BEYOND4's room: what draft and target share, shares, misfits, and the panel."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def plot_misfits(
 
 
 class SamplingExactlyPanel(Panel):
-    """BEYOND3: temperature, top-p and the draft's distance over what p and q share, four words."""
+    """BEYOND4: temperature, top-p and the draft's distance over what p and q share, four words."""
 
     @checked
     def __init__(

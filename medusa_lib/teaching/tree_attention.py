@@ -1,4 +1,4 @@
-"""BEYOND5's room: a tree of drafts, its mask, node budgets, and the panel over a run of trees."""
+"""BEYOND7's room: a tree of drafts, its mask, node budgets, and the panel over a run of trees."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ MOST_NODES = 32  # that the picture has room for
 
 
 class TreePanel(StepPanel):
-    """BEYOND5: heads, nodes and temperature over one loop's tree, its mask and the run's τ."""
+    """BEYOND7: heads, nodes and temperature over one loop's tree, its mask and the run's τ."""
 
     view_of = staticmethod(tree_view)
 

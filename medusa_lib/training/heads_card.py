@@ -34,7 +34,7 @@ ABOUT = """\
 
 {millions:.2f} million parameters that draft for the course's model: from its last hidden states
 they guess the next {count} tokens after the one that it has just chosen. See
-`medusa_lib/beyond/medusa_heads.py` and the lesson BEYOND4. They fit {model} only and are of no use
+`medusa_lib/beyond/medusa_heads.py` and the lesson BEYOND5. They fit {model} only and are of no use
 without it. Stored in half precision, computed in float32.
 
 ```python

@@ -74,10 +74,10 @@ STEP0 = "STEP0_device", "RacePanel"
 STEP3 = "STEP3_sampling", "SamplingPanel"
 STEP6 = "STEP6_loops", "LoopsPanel"
 STEP7 = "STEP7_demo", "DemoPanel"
-BEYOND3 = "beyond/BEYOND3_sampling_exactly", "SamplingExactlyPanel"
-BEYOND4 = "beyond/BEYOND4_medusa_heads", "GuessesPanel"
-BEYOND5 = "beyond/BEYOND5_tree_attention", "TreePanel"
-BEYOND7 = "beyond/BEYOND7_heads_training", "TrainHeadsPanel"
+BEYOND4 = "beyond/BEYOND4_sampling_exactly", "SamplingExactlyPanel"
+BEYOND5 = "beyond/BEYOND5_medusa_heads", "GuessesPanel"
+BEYOND7 = "beyond/BEYOND7_tree_attention", "TreePanel"
+BEYOND6 = "beyond/BEYOND6_heads_training", "TrainHeadsPanel"
 BEYOND8 = "beyond/BEYOND8_typical", "TypicalPanel"
 BEYOND12 = "beyond/BEYOND12_family", "JacobiPanel"
 BEYOND13 = "beyond/BEYOND13_choosing", "PlannerPanel"
@@ -365,7 +365,7 @@ def test_step7_bad_input_is_named_and_the_panel_goes_on(open_panel, lm):
 
 @pytest.mark.parametrize("keys", [["ArrowRight"] * 3, ["Home"], ["End"]], ids=len)
 def test_beyond3_words_and_table_follow_the_keyboard(open_panel, keys):
-    panel = open_panel(*BEYOND3)
+    panel = open_panel(*BEYOND4)
     press(panel, "difference", *keys)
     knobs = value(panel, "temperature"), value(panel, "top-p")
     parts = overlap(TARGET[START], draft_logits(value(panel, "difference")), *knobs)
@@ -381,7 +381,7 @@ def shows_steps(panel, steps):
 
 
 def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
-    panel = open_panel(*BEYOND7)
+    panel = open_panel(*BEYOND6)
     expect(panel).to_contain_text("No heads yet")
     train, cancel = button(panel, "Train"), button(panel, "Cancel")
     shows_steps(panel, 300)
@@ -393,7 +393,7 @@ def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path)
     train.click()
     expect(says(panel)).to_contain_text("hydra, 40 steps")
     expect(cancel).to_be_disabled()
-    given = arguments(*BEYOND7)
+    given = arguments(*BEYOND6)
     sets, training = write_sets(lm, given["tokens"], seed=given["seed"]), Training(40, BATCH)
     every = max(1, training.steps // PICTURES)
     points = list(learn(lm, start(lm, sets, "hydra", training), sets, training, every))
@@ -405,7 +405,7 @@ def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path)
 
 @pytest.fixture(scope="module")
 def joint(lm):
-    """The counts of BEYOND5, on the texts that it writes."""
+    """The counts of BEYOND7, on the texts that it writes."""
     written = write_texts(lm, openings(lm, 64, 12, make_generator(7)), 48, 0.0, make_generator(7))
     heads, _ = shipped_heads(lm)
     return Joint(right_ranks(heads, examples_of(written, heads.shape.count), lm.vocab_size))
@@ -421,8 +421,8 @@ def joint(lm):
     ids=str,
 )
 def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves, tmp_path):
-    panel = open_panel(*BEYOND5)
-    given = arguments(*BEYOND5)
+    panel = open_panel(*BEYOND7)
+    given = arguments(*BEYOND7)
     for name, keys in moves.items():
         press(panel, name, *keys)
     knobs = int(value(panel, "nodes")), int(value(panel, "heads"))
@@ -450,8 +450,8 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     ids=len,
 )
 def test_beyond4_guesses_follow_the_keyboard(open_panel, lm, moves, tmp_path):
-    panel = open_panel(*BEYOND4)
-    given = arguments(*BEYOND4)
+    panel = open_panel(*BEYOND5)
+    given = arguments(*BEYOND5)
     for name, keys in moves.items():
         press(panel, name, *keys)
     texts = read_greedily(lm, given["prompt"], given["tokens"])
@@ -523,7 +523,7 @@ def test_beyond13_words_and_picture_follow_the_keyboard(open_panel, planned, mov
     panel.screenshot(path=tmp_path / "beyond13.png")
 
 
-BEYOND = [BEYOND3, BEYOND4, BEYOND5, BEYOND7, BEYOND8, BEYOND12, BEYOND13]
+BEYOND = [BEYOND4, BEYOND5, BEYOND7, BEYOND6, BEYOND8, BEYOND12, BEYOND13]
 PAGES = [STEP0, STEP3, STEP6, STEP7, *BEYOND]
 
 
