@@ -44,3 +44,9 @@ def test_a_lesson_announces_its_count_and_its_neighbours(lesson: Lesson) -> None
     first = notebook.cells[0].source
     assert re.findall(r"about (\d+) minutes", first) == [str(minutes(notebook))]
     assert refresh.neighbours(lesson) in first
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_a_step_takes_25_minutes_at_most_and_a_lesson_beyond_40(lesson: Lesson) -> None:
+    taken = minutes(nbformat.read(NOTEBOOKS / lesson.notebook, as_version=4))
+    assert taken <= (40 if lesson.name.startswith("BEYOND") else 25)

@@ -117,7 +117,7 @@ NODES = {"tree": FIXED, "growing tree": GROWING, "chain": CHAIN}
 TRAINED, RUNS = {"edgecolor": "#B87700", "linewidth": 2.2}, {"facecolor": "#CFE3F3"}
 
 
-def plot_family(relatives: Sequence[Relative] = RELATIVES, columns: int = 3) -> Figure:
+def family_pictures(relatives: Sequence[Relative] = RELATIVES, columns: int = 3) -> Figure:
     """A small picture of each: the model's layers, what drafts, and what it drafts.
 
     Blue layers run to draft; what is trained has a thick orange edge; dashed layers are left out.
@@ -134,7 +134,7 @@ def plot_family(relatives: Sequence[Relative] = RELATIVES, columns: int = 3) -> 
 
 
 def plot_relative(relative: Relative, ax: Axes | None = None) -> Axes:
-    """One of the small pictures: see plot_family."""
+    """One of the small pictures: see family_pictures."""
     ax = axes_for(ax, (3.1, 2.1))
     for layer in range(4):
         _draw_layer(ax, relative, layer)

@@ -147,6 +147,10 @@ def arguments(lesson, kind):
         match node:
             case ast.Assign(targets=[ast.Name(name)], value=ast.Constant(constant)):
                 names[name] = constant
+            case ast.Assign(targets=[ast.Tuple(parts)], value=ast.Tuple(values)):
+                for part, each in zip(parts, values, strict=True):
+                    if isinstance(each, ast.Constant):
+                        names[ast.unparse(part)] = each.value
             case ast.Call(func=ast.Name(name)) if name == kind:
                 given = [eval(ast.unparse(each), names) for each in node.args]
                 named = {each.arg: eval(ast.unparse(each.value), names) for each in node.keywords}
@@ -364,7 +368,7 @@ def test_step7_bad_input_is_named_and_the_panel_goes_on(open_panel, lm):
 
 
 @pytest.mark.parametrize("keys", [["ArrowRight"] * 3, ["Home"], ["End"]], ids=len)
-def test_beyond3_words_and_table_follow_the_keyboard(open_panel, keys):
+def test_beyond4_words_and_table_follow_the_keyboard(open_panel, keys):
     panel = open_panel(*BEYOND4)
     press(panel, "difference", *keys)
     knobs = value(panel, "temperature"), value(panel, "top-p")
@@ -380,7 +384,7 @@ def shows_steps(panel, steps):
     assert value(panel, "steps") == steps
 
 
-def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
+def test_beyond6_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path):
     panel = open_panel(*BEYOND6)
     expect(panel).to_contain_text("No heads yet")
     train, cancel = button(panel, "Train"), button(panel, "Cancel")
@@ -400,7 +404,7 @@ def test_beyond7_heads_learn_when_asked_and_not_before(open_panel, lm, tmp_path)
     expect(says(panel)).to_have_text(scores_words("hydra", points))
     texts = picture(panel)["texts"]
     assert {f"head {k}" for k in range(1, len(points[-1].right) + 1)} <= set(texts)
-    panel.screenshot(path=tmp_path / "beyond7.png")
+    panel.screenshot(path=tmp_path / "beyond6.png")
 
 
 @pytest.fixture(scope="module")
@@ -420,7 +424,7 @@ def joint(lm):
     ],
     ids=str,
 )
-def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves, tmp_path):
+def test_beyond7_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves, tmp_path):
     panel = open_panel(*BEYOND7)
     given = arguments(*BEYOND7)
     for name, keys in moves.items():
@@ -441,7 +445,7 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     signs = ["✓ "] * view.accepted + [""] * len(view.tokens)
     labels = {f"{signs[i]}{i} {visible(token)}" for i, token in enumerate(view.tokens)}
     assert labels <= set(picture(panel)["texts"])
-    panel.screenshot(path=tmp_path / "beyond5.png")
+    panel.screenshot(path=tmp_path / "beyond7.png")
 
 
 @pytest.mark.parametrize(
@@ -449,7 +453,7 @@ def test_beyond5_tree_and_words_follow_the_keyboard(open_panel, lm, joint, moves
     [{"place": ["PageUp", "ArrowRight"]}, {"place": ["End"], "heads": ["ArrowLeft"] * 3}],
     ids=len,
 )
-def test_beyond4_guesses_follow_the_keyboard(open_panel, lm, moves, tmp_path):
+def test_beyond5_guesses_follow_the_keyboard(open_panel, lm, moves, tmp_path):
     panel = open_panel(*BEYOND5)
     given = arguments(*BEYOND5)
     for name, keys in moves.items():
@@ -464,7 +468,7 @@ def test_beyond4_guesses_follow_the_keyboard(open_panel, lm, moves, tmp_path):
     assert shown[0].split("\t")[: len(GUESSES_HEAD) - 1] == list(GUESSES_HEAD[:-1])
     for line, row in zip(shown[1:], guesses_rows(lm, guesses), strict=True):
         assert [cell.strip() for cell in line.split("\t")] == row
-    panel.screenshot(path=tmp_path / "beyond4.png")
+    panel.screenshot(path=tmp_path / "beyond5.png")
 
 
 @pytest.mark.parametrize("moves", [{"temperature": ["End"]}, {"epsilon": ["End"]}], ids=str)

@@ -13,8 +13,8 @@ from medusa_lib.teaching.family import (
     NODES,
     RELATIVES,
     JacobiPanel,
+    family_pictures,
     jacobi_words,
-    plot_family,
     plot_jacobi,
     plot_reached,
     plot_relative,
@@ -27,7 +27,7 @@ def test_every_relative_has_its_source_and_is_drawn_once() -> None:
         assert re.fullmatch(r"[\w ]+ et al\. 20\d\d, arXiv 2\d{3}\.\d{5}", one.source)
         assert re.search(r"\d×", one.reports)
         assert one.shape in (*NODES, "window")
-    figure = plot_family()
+    figure = family_pictures()
     assert [ax.get_title() for ax in figure.axes] == [one.name for one in RELATIVES]
     plt.close(figure)
 

@@ -13,9 +13,12 @@ from matplotlib.axes import Axes
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
 from medusa_lib.measure.numbers import PassGap
+from medusa_lib.teaching.batches import plot_batch_costs, plot_gains, plot_latency
+from medusa_lib.teaching.choosing import PlanView, plot_plan
 from medusa_lib.teaching.device import plot_draft_and_verify
 from medusa_lib.teaching.drafter import plot_branch
 from medusa_lib.teaching.drafters import plot_reach
+from medusa_lib.teaching.family import RELATIVES, plot_jacobi, plot_reached, plot_relative
 from medusa_lib.teaching.formulas import plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.teaching.heads_training import Scores, plot_learning, plot_walks
 from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
@@ -75,6 +78,13 @@ EXAMPLES = {
     plot_tree: ([" the", "a"], (-1, 0)),
     plot_tree_mask: ([" the", "a"], (-1, 0)),
     plot_budgets: ({"τ": {1: 1.5, 2: 2.0}}, "τ"),
+    plot_batch_costs: ({(1, 1): 0.01, (8, 1): 0.03, (1, 4): 0.02, (8, 4): 0.12}, (1, 4)),
+    plot_gains: ({"a": {1: (1.5, 1.4), 8: (0.5, 0.6)}},),
+    plot_latency: ({"plain": {1: (10.0, 100.0), 8: (30.0, 260.0)}},),
+    plot_plan: (PlanView("words", 8, {1: 2.0, 8: 1.0}, {1: 1.8}, {8: 0.9}),),
+    plot_relative: (RELATIVES[0],),
+    plot_jacobi: ([["a", "a"], ["b", "x"], ["b", "c"]], [1, 2]),
+    plot_reached: ({"a": (0.5, 1.5, 2.0), "b": (0.7, 2.5, 1.5)},),
     plot_misfits: ({"right": [0.5, -0.5], "wrong": [7.0, -5.0]}, ["a b", "b a"], [0.4, 1e-9]),
 }
 
