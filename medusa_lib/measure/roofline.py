@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,35 +82,6 @@ def roofline(lm: LM, machine: Machine, count: int) -> tuple[float, float]:
     """
     reading = weight_bytes(lm) / machine.bytes_per_second
     return reading, pass_operations(lm, count) / machine.operations_per_second
-
-
-def free_positions(lm: LM, machine: Machine) -> float:
-    """How many positions' arithmetic takes no longer than reading the weights once."""
-    reading, one = roofline(lm, machine, 1)
-    return reading / one
-
-
-def roofline_report(
-    name: str, lm: LM, machine: Machine, measured: Mapping[int, float], count: int = 8
-) -> str:
-    """A model's measured passes beside its roofline, in four lines of words.
-
-    measured: seconds of a pass over each number of positions, 1 and `count` among them, as
-    `pass_seconds` gives them.
-    """
-    bounds = {positions: roofline(lm, machine, positions) for positions in (1, count)}
-    share = bounds[1][0] / measured[1]
-    main = "reading weights" if share > 0.5 else "something else"
-    growth, allowed = measured[count] / measured[1], max(bounds[count]) / max(bounds[1])
-    nearly = max(positions for positions in measured if measured[positions] < 1.5 * measured[1])
-    return (
-        f"{name}, 1 position: reading all weights from memory makes {share:.0%} of the pass, "
-        f"so the larger part is {main}\n"
-        f"  {count} positions: {growth:.2f} times the cost of 1, where the roofline alone allows "
-        f"{allowed:.2f}\n"
-        f"  by the roofline alone {free_positions(lm, machine):.0f} positions are free\n"
-        f"  measured, nearly free (below 1.5 times) up to {nearly} positions"
-    )
 
 
 def gpt2_small(lm: LM) -> LM:

@@ -25,9 +25,6 @@ from medusa_lib.teaching.shared.controls import (
 from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import StepPanel
 from medusa_lib.teaching.shared.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
     axes_for,
     label_of,
     name_lines,
@@ -181,33 +178,6 @@ def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = N
     ax.minorticks_off()
     ax.set(xlabel="positions in one pass", ylabel="seconds ÷ seconds of one position")
     name_lines(ax)
-    return open_frame(ax)
-
-
-def plot_roofline(
-    measured: Mapping[int, float],
-    bounds: Mapping[int, tuple[float, float]],
-    ax: Axes | None = None,
-) -> Axes:
-    """Measured seconds of a pass over the least it could take, both against its positions.
-
-    bounds: number of positions → (seconds to read the weights, seconds to compute); the longer
-    of the two is the roofline.
-    """
-    ax = axes_for(ax, (4.6, 3.6))
-    counts = list(bounds)
-    reading, computing = ([1000 * pair[i] for pair in bounds.values()] for i in (0, 1))
-    roof = [max(pair) for pair in zip(reading, computing, strict=True)]
-    ax.plot(counts, reading, "--", color=ORANGE, label="read the weights")
-    ax.plot(counts, computing, ":", color=GREEN, label="do the arithmetic")
-    ax.plot(counts, roof, color="black", linewidth=3, alpha=0.25, label="roofline: the longer")
-    milliseconds = [1000 * seconds for seconds in measured.values()]
-    ax.plot(list(measured), milliseconds, "o-", color=BLUE, markersize=4, label="measured")
-    ax.set_xscale("log", base=2), ax.set_yscale("log")
-    ax.set_xticks(counts, counts)
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="positions in one pass", ylabel="milliseconds")
-    ax.legend(frameon=False, fontsize=8)
     return open_frame(ax)
 
 

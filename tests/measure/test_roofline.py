@@ -2,12 +2,10 @@ import pytest
 
 from medusa_lib.measure.roofline import (
     Machine,
-    free_positions,
     gpt2_small,
     measure_machine,
     pass_operations,
     roofline,
-    roofline_report,
     weight_bytes,
 )
 
@@ -21,33 +19,11 @@ def test_a_machine_is_measured_roughly() -> None:
             measure_machine(**bad)
 
 
-def test_roofline_and_free_positions_by_hand(tiny_gpt2) -> None:
+def test_roofline_by_hand(tiny_gpt2) -> None:
     machine = Machine(bytes_per_second=100.0, operations_per_second=1000.0)
     reading, computing = roofline(tiny_gpt2, machine, 2)
     assert reading == weight_bytes(tiny_gpt2) / 100
     assert computing == pass_operations(tiny_gpt2, 2) / 1000
-    free = free_positions(tiny_gpt2, machine)
-    assert free * computing / 2 == pytest.approx(reading)
-    numbers = weight_bytes(tiny_gpt2) / 4
-    used = pass_operations(tiny_gpt2, 1) / 2
-    assert free == pytest.approx(20 * numbers / used)
-
-
-def test_the_roofline_in_words_by_hand(tiny_gpt2) -> None:
-    """Reading takes 6 seconds, so 12 at one position are mostly overhead, 10 are not."""
-    machine = Machine(weight_bytes(tiny_gpt2) / 6, pass_operations(tiny_gpt2, 1) / 2)
-    measured = {1: 10.0, 2: 14.0, 4: 16.0, 8: 20.0}
-    assert roofline_report("a model", tiny_gpt2, machine, measured) == (
-        "a model, 1 position: reading all weights from memory makes 60% of the pass, "
-        "so the larger part is reading weights\n"
-        "  8 positions: 2.00 times the cost of 1, where the roofline alone allows 2.67\n"
-        "  by the roofline alone 3 positions are free\n"
-        "  measured, nearly free (below 1.5 times) up to 2 positions"
-    )
-    slow = roofline_report("a model", tiny_gpt2, machine, {1: 12.0, 4: 17.0}, count=4)
-    assert "makes 50% of the pass, so the larger part is something else" in slow
-    assert "4 positions: 1.42 times the cost of 1, where the roofline alone allows 1.33" in slow
-    assert slow.endswith("up to 4 positions")
 
 
 def test_bytes_and_operations_of_a_tied_and_an_untied_model(tiny_gpt2, tiny_llama) -> None:

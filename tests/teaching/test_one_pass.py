@@ -16,7 +16,6 @@ from medusa_lib.teaching.one_pass import (
     pass_view,
     plot_attention,
     plot_pass_cost,
-    plot_roofline,
 )
 from medusa_lib.teaching.shared.html import token_texts
 from medusa_lib.teaching.shared.panel import most_accepted
@@ -229,14 +228,3 @@ def test_attention_shows_each_weight_and_parts_the_cache_from_what_is_fed(ax) ->
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["·b", "c"]
     (border,) = ax.lines
     assert [*border.get_xdata()] == [0.5, 0.5]
-
-
-def test_roofline_is_the_longer_of_the_two(ax) -> None:
-    measured = {1: 0.003, 4: 0.004}
-    plot_roofline(measured, {1: (0.002, 0.001), 4: (0.002, 0.004)}, ax)
-    reading, computing, roof, points = (list(line.get_ydata()) for line in ax.lines)
-    assert reading == [2, 2]
-    assert computing == [1, 4]
-    assert roof == [2, 4]
-    assert points == [3, 4]
-    assert list(ax.lines[-1].get_xdata()) == [1, 4]

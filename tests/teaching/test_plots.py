@@ -25,7 +25,7 @@ from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
 from medusa_lib.teaching.medusa_heads import plot_head_accuracy, plot_top_guesses
 from medusa_lib.teaching.model import plot_parameters
 from medusa_lib.teaching.numbers import plot_differences, plot_margins
-from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost, plot_roofline
+from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.sampling_exactly import (
     Measured,
@@ -62,7 +62,6 @@ EXAMPLES = {
     plot_acceptance_by_position: ({"a": [(9, 6), (6, 3), (2, 2)], "b": [(5, 0)]},),
     plot_attention: ([[0.4, 0.6, 0.0], [0.2, 0.3, 0.5]], ["the", " king", "said"]),
     plot_pass_cost: ({"small": {1: 0.5, 2: 0.75}, "big": {1: 2.0, 2: 3.0}},),
-    plot_roofline: ({1: 0.002, 2: 0.003}, {1: (0.001, 0.0008), 2: (0.001, 0.0016)}),
     plot_shares: (["sun", "moon"], {"draft": [0.3, 0.7], "target": [0.6, 0.4]}),
     plot_overlap: (["sun", "moon"], [0.6, 0.4], [0.3, 0.7]),
     plot_learning: ([Scores(0, (0.1, 0.0)), Scores(20, (0.4, 0.2))],),
@@ -131,7 +130,6 @@ def test_it_draws_on_the_axes_given_or_on_new_ones(plot, ax):
         (plot_attention, "looks at", "fed"),
         (plot_acceptance_by_position, "position in the branch", "accepted ÷ reached"),
         (plot_pass_cost, "positions in one pass", "seconds ÷ seconds of one position"),
-        (plot_roofline, "positions in one pass", "milliseconds"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
