@@ -37,6 +37,7 @@ from medusa_lib.demo import PROMPT
 from medusa_lib.measure.batches_table import GPT2_SMALL, measured_batches
 from medusa_lib.measure.choosing import Plan, fitted_computer, load_of
 from medusa_lib.measure.roofline import gpt2_small
+from medusa_lib.measure.systems import setting_for
 from medusa_lib.steps.device import make_generator
 from medusa_lib.teaching.choosing import candidate_of, on_grid, plan_view
 from medusa_lib.teaching.device import GUESS_AND_CHECK, ONE_BY_ONE, OPENING, written_after
@@ -61,6 +62,7 @@ from medusa_lib.teaching.sampling_exactly import overlap, overlap_rows, overlap_
 from medusa_lib.teaching.shared.controls import MORE_DRAFTER_NAMES
 from medusa_lib.teaching.shared.html import MARKS, token_texts
 from medusa_lib.teaching.shared.style import label_of, visible
+from medusa_lib.teaching.systems import setting_words
 from medusa_lib.teaching.toys.four_words import START, TARGET, WORDS, draft_logits
 from medusa_lib.teaching.tree_attention import grown_drafter, tree_view
 from medusa_lib.teaching.typical import bound_of
@@ -79,6 +81,8 @@ BEYOND5 = "beyond/BEYOND5_medusa_heads", "GuessesPanel"
 BEYOND7 = "beyond/BEYOND7_tree_attention", "TreePanel"
 BEYOND6 = "beyond/BEYOND6_heads_training", "TrainHeadsPanel"
 BEYOND8 = "beyond/BEYOND8_typical", "TypicalPanel"
+BEYOND10 = "beyond/BEYOND10_systems", "SystemsPanel"
+BEYOND11 = "beyond/BEYOND11_numbers", "NumbersPanel"
 BEYOND12 = "beyond/BEYOND12_family", "JacobiPanel"
 BEYOND13 = "beyond/BEYOND13_choosing", "PlannerPanel"
 BLUE = "rgb(0, 114, 178)"
@@ -96,6 +100,7 @@ SLIDERS = [
     "place",
     "epsilon",
     "delta",
+    "bound",
     "places",
     "pass",
     "α",
@@ -126,6 +131,16 @@ READ_PICTURE = """svg => {
 
 def picture(panel):
     return panel.locator("svg").first.evaluate(READ_PICTURE)
+
+
+def expect_texts(panel, wanted, part=""):
+    """The picture comes to show these texts, of those with `part` in them: it may redraw late."""
+    for _ in range(100):
+        shown = [text for text in picture(panel)["texts"] if part in text]
+        if shown == wanted:
+            return
+        panel.page.wait_for_timeout(100)
+    assert shown == wanted
 
 
 def says(panel):
@@ -484,6 +499,32 @@ def test_beyond8_bound_follows_the_keyboard(open_panel, lm, moves, tmp_path):
     panel.screenshot(path=tmp_path / "beyond8.png")
 
 
+def test_beyond10_row_follows_the_choices(open_panel, tmp_path):
+    panel = open_panel(*BEYOND10)
+    for system, word in (("vLLM", "span"), ("SGLang", "tree"), ("llama.cpp", "heads")):
+        panel.get_by_label("system").select_option(system)
+        panel.get_by_label("word").select_option(word)
+        row = setting_for(system, word)
+        expect(says(panel)).to_have_text(setting_words(row))
+        expect(panel.get_by_role("table")).to_contain_text(row.source)
+    panel.screenshot(path=tmp_path / "beyond10.png")
+
+
+def test_beyond11_words_and_picture_follow_the_keyboard(open_panel, tmp_path):
+    """At a bound of 0 nothing is near; at the other end more is than at the start."""
+    panel = open_panel(*BEYOND11)
+    shares = []
+    for keys in ((), ("End",), ("Home",)):
+        press(panel, "bound", *keys)
+        expect(says(panel)).to_contain_text("positions are near ties; flips above the bound:")
+        bound = value(panel, "bound")
+        expect_texts(panel, [f"bound {bound:g}"] if bound else [], part="bound")
+        shares.append(int(re.search(r"about (\d) of 6", says(panel).inner_text())[1]))
+    start, most, none = shares
+    assert none == 0 < start < most
+    panel.screenshot(path=tmp_path / "beyond11.png")
+
+
 def test_beyond12_guesses_follow_the_keyboard(open_panel, lm, tmp_path):
     panel = open_panel(*BEYOND12)
     prompt = arguments(*BEYOND12)["prompt"]
@@ -493,7 +534,7 @@ def test_beyond12_guesses_follow_the_keyboard(open_panel, lm, tmp_path):
         expect(says(panel)).to_have_text(jacobi_words(guesses))
         press(panel, "pass", "Home", "ArrowRight")
         shown = [text for guess in guesses[:2] for text in token_texts(lm, guess)]
-        assert picture(panel)["texts"] == [label_of(text[:9]) for text in shown]
+        expect_texts(panel, [label_of(text[:9]) for text in shown])
     panel.screenshot(path=tmp_path / "beyond12.png")
 
 
@@ -527,7 +568,7 @@ def test_beyond13_words_and_picture_follow_the_keyboard(open_panel, planned, mov
     panel.screenshot(path=tmp_path / "beyond13.png")
 
 
-BEYOND = [BEYOND4, BEYOND5, BEYOND7, BEYOND6, BEYOND8, BEYOND12, BEYOND13]
+BEYOND = [BEYOND4, BEYOND5, BEYOND7, BEYOND6, BEYOND8, BEYOND10, BEYOND11, BEYOND12, BEYOND13]
 PAGES = [STEP0, STEP3, STEP6, STEP7, *BEYOND]
 
 
