@@ -35,8 +35,8 @@ def draft_best_first(
     """
     hidden, taken = hidden[None].float(), {}  # [1, width]; node → token
     if heads.quick is not None:
-        limits = growth.most, depth, growth.ranks, growth.least, growth.least_open
-        return in_order(named(heads.quick.tree(hidden, token, *limits)))
+        counts, least = (growth.most, depth, growth.ranks), (growth.least, growth.least_open)
+        return in_order(named(heads.quick.tree(hidden, token, counts, *least)))
     waiting = guesses_after(heads, hidden, (-1.0, (), token, hidden), growth)
     while waiting and len(taken) < growth.most:
         likeliest = heapq.heappop(waiting)

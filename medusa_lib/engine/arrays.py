@@ -172,9 +172,13 @@ class QuickHydra:
         rows, threads = self.one_row(hidden, token), torch.get_num_threads()
         return share_work(hydra_chain, rows, token, self.arrays, count, threads).tolist()
 
-    def tree(self, hidden: torch.Tensor, token: int, *limits: float) -> list[list[int]]:
+    def tree(
+        self, hidden: torch.Tensor, token: int, counts: tuple[int, int, int], *least: float
+    ) -> list[list[int]]:
         """A tree grown within limits, see Limits → (token, parent's place, rank) of each node."""
-        rows, limits = self.one_row(hidden, token), Limits(*limits, torch.get_num_threads())
+        rows = self.one_row(hidden, token)
+        # A whole number where a fraction is meant would have all compiled once more.
+        limits = Limits(*counts, *map(float, least), torch.get_num_threads())
         first = np.array([token, -1, 0, 0, 0])
         return share_work(hydra_tree, rows, first, self.arrays, limits)[:, :3].tolist()
 

@@ -256,7 +256,7 @@ def one_output(x: Array, w: Array, out: Array, row: int, o: int) -> None:
     """One row of x `[n, in]` times one output of w `[out, in]` → its place in out `[n, out]`."""
     total = np.float32(0)
     for i in range(x.shape[1]):
-        total += x[row, i] * widened(w[o, i])
+        total += x[row, i] * w[o, i]
     out[row, o] = total
 
 
@@ -271,7 +271,7 @@ def tile(x: Array, w: Array, out: Array, rows: Four, outputs: Four) -> None:
     c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.float32(0)
     for i in range(x.shape[1]):
         x0, x1, x2, x3 = x[r0, i], x[r1, i], x[r2, i], x[r3, i]
-        w0, w1, w2, w3 = widened(w[o0, i]), widened(w[o1, i]), widened(w[o2, i]), widened(w[o3, i])
+        w0, w1, w2, w3 = w[o0, i], w[o1, i], w[o2, i], w[o3, i]
         a0, a1, a2, a3 = a0 + x0 * w0, a1 + x0 * w1, a2 + x0 * w2, a3 + x0 * w3
         b0, b1, b2, b3 = b0 + x1 * w0, b1 + x1 * w1, b2 + x1 * w2, b3 + x1 * w3
         c0, c1, c2, c3 = c0 + x2 * w0, c1 + x2 * w1, c2 + x2 * w2, c3 + x2 * w3

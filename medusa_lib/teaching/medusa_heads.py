@@ -22,12 +22,7 @@ from medusa_lib.teaching.shared.controls import observe, slider
 from medusa_lib.teaching.shared.html import mark_html, says_html, table_html, token_texts
 from medusa_lib.teaching.shared.panel import Panel
 from medusa_lib.teaching.shared.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
     axes_for,
-    bars_beside,
     name_lines,
     open_frame,
     series_look,
@@ -50,20 +45,6 @@ def greedy_examples(lm: LM, prompts: Sequence[str], new_tokens: int, count: int)
 def shipped_figures(lm: LM) -> dict:
     """What was measured on the shipped heads of `lm` when they were made: its `figures.json`."""
     return json.loads((heads_folder(lm) / "figures.json").read_text(encoding="utf-8"))
-
-
-def plot_head_accuracy(rows: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """Bars side by side: how often each head's best guess is right, for several sets of heads.
-
-    rows: name → a number in [0, 1] for head 1, 2, …; they need not be of the same length.
-    """
-    ax = axes_for(ax, (8, 3))
-    bars_beside(ax, rows, ((BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (GREY, "..")), first=1)
-    most = max(map(len, rows.values()))
-    ax.set_xticks(range(1, most + 1), [f"head {head}" for head in range(1, most + 1)])
-    ax.set(ylabel="right ÷ asked", ylim=(0, 1.08))
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
-    return open_frame(ax)
 
 
 def plot_top_guesses(tops: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Axes:

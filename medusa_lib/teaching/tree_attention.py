@@ -187,6 +187,7 @@ def plot_budgets(
         ax.scatter([best], [line[best]], **ring, zorder=3)
         said = f"{name}, best: {best}" if len(lines) > 1 else f"best: {best}"
         words = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+        words["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the lines
         ax.annotate(said, (best, line[best]), (0, 12), **words, color=look["color"])
     ax.margins(y=0.2)
     counts = sorted({count for line in lines.values() for count in line})

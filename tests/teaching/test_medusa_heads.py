@@ -2,7 +2,6 @@ import re
 
 import pytest
 import torch
-from legends import labels
 from panels import Reader, says
 
 from medusa_lib.beyond.heads_files import shipped_heads
@@ -15,7 +14,6 @@ from medusa_lib.teaching.medusa_heads import (
     guesses_of,
     guesses_rows,
     guesses_words,
-    plot_head_accuracy,
     plot_top_guesses,
     read_greedily,
 )
@@ -43,16 +41,6 @@ def test_greedy_examples_are_those_of_the_text(lm) -> None:
     said = lm.model.get_output_embeddings()(examples.hidden).argmax(-1)
     assert not examples.hidden.is_inference(), "so that heads can be trained on them"
     assert said.tolist() == examples.tokens[:, 0].tolist()
-
-
-def test_head_accuracy_has_a_bar_for_each_number(ax) -> None:
-    rows = {"ours": [0.5, 0.25, 0.125], "theirs": [0.75, 0.5]}
-    plot_head_accuracy(rows, ax)
-    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.25, 0.125, 0.75, 0.5]
-    assert labels(ax) == ["ours", "theirs"]
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["head 1", "head 2", "head 3"]
-    assert [text.get_text() for text in ax.texts] == ["0.50", "0.25", "0.12", "0.75", "0.50"]
-    assert ax.patches[0].get_hatch() != ax.patches[3].get_hatch()
 
 
 def test_top_guesses_have_a_line_and_a_band_for_each_kind_of_text(ax) -> None:

@@ -22,7 +22,7 @@ from medusa_lib.teaching.family import RELATIVES, plot_jacobi, plot_reached, plo
 from medusa_lib.teaching.formulas import plot_acceptance_by_position, plot_expected_speedup
 from medusa_lib.teaching.heads_training import Scores, plot_learning, plot_walks
 from medusa_lib.teaching.loops import plot_spread, plot_tokens_against_passes
-from medusa_lib.teaching.medusa_heads import plot_head_accuracy, plot_top_guesses
+from medusa_lib.teaching.medusa_heads import plot_top_guesses
 from medusa_lib.teaching.model import plot_parameters
 from medusa_lib.teaching.numbers import plot_differences, plot_margins
 from medusa_lib.teaching.one_pass import plot_attention, plot_pass_cost
@@ -65,7 +65,6 @@ EXAMPLES = {
     plot_shares: (["sun", "moon"], {"draft": [0.3, 0.7], "target": [0.6, 0.4]}),
     plot_overlap: (["sun", "moon"], [0.6, 0.4], [0.3, 0.7]),
     plot_learning: ([Scores(0, (0.1, 0.0)), Scores(20, (0.4, 0.2))],),
-    plot_head_accuracy: ({"ours": (0.8, 0.7), "theirs": (0.6,)},),
     plot_top_guesses: ({"own": [[0.5, 0.6], [0.4, 0.5]]},),
     plot_walks: ({"slow": [0.0, 0.5, 0.75], "fast": [0.0, 4.0, 1.0]},),
     plot_bound: ([" a", "b"], [0.6, 0.1], [True, False], 0.2),

@@ -66,16 +66,16 @@ def series_look(i: int, **more: object) -> dict[str, object]:
 
 
 def bars_beside(
-    ax: Axes, rows: Mapping[str, Sequence[float]], looks: Sequence[tuple[str, str]], first: int = 0
+    ax: Axes, rows: Mapping[str, Sequence[float]], looks: Sequence[tuple[str, str]]
 ) -> None:
-    """Bars side by side with their numbers, a group for each place from `first` on.
+    """Bars side by side with their numbers, a group for each place, from 0.
 
     rows: name → a number for each place. looks: colour and hatch of each name, in turn.
     """
     width = 0.8 / len(rows)
     for i, (name, values) in enumerate(rows.items()):
         colour, hatch = looks[i % len(looks)]
-        at = np.arange(first, first + len(values)) + (i - (len(rows) - 1) / 2) * width
+        at = np.arange(len(values)) + (i - (len(rows) - 1) / 2) * width
         look = {"color": colour, "hatch": hatch, "edgecolor": "black", "linewidth": 0.4}
         ax.bar(at, values, width, label=name, **look)
         for x, value in zip(at, values, strict=True):
