@@ -1,10 +1,12 @@
 """Run notebooks and store their outputs as the tests want them: `python tests/refresh.py FILE …`.
 
-One clean run from top to bottom, without widget states, times or anything of this machine.
+One clean run from top to bottom, without widget states, times or anything of this machine. An
+exercise's stub and its check, the cell below, get the metadata by which nbgrader knows them.
 Without a file: README's table of lessons, and in each lesson the links to its neighbours and the
 minutes it takes, are brought in step with `medusa_lib/base/course.py` and `tests/minutes.py`.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -18,6 +20,9 @@ from medusa_lib.base.course import LESSONS, Lesson
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 600  # for one cell
+POINTS = 1  # of each exercise
+CHECK = re.compile(r"^print\(check_(\w+)\(.*\)\)$", re.M)  # the last line of an exercise
+STUB = re.compile(r"^    return \.\.\.$", re.M)
 OPTIONS = {"store_widget_state": False, "record_timing": False, "coalesce_streams": True}
 
 
@@ -26,11 +31,34 @@ def refresh(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     runner = ExecutePreprocessor(timeout=SECONDS, **OPTIONS)
     runner.preprocess(notebook, {"metadata": {"path": str(path.parent)}})
+    mark_exercises(notebook)
     notebook.metadata["language_info"] = {"name": "python"}
     for part in (notebook, *notebook.cells):
         for key in ("widgets", "execution"):
             part.metadata.pop(key, None)
     nbformat.write(notebook, path)
+
+
+def nbgrader_cell(name: str, *, check: bool) -> dict[str, object]:
+    """nbgrader's metadata of an exercise's stub, or of the check below it, which has the point."""
+    about = {"schema_version": 3, "grade": check, "solution": not check, "locked": check}
+    more = {"points": POINTS} if check else {}
+    return {**about, **more, "task": False, "grade_id": f"check_{name}" if check else name}
+
+
+def mark_exercises(notebook: nbformat.NotebookNode) -> None:
+    """Give each exercise's stub, and its check in the next code cell, nbgrader's metadata.
+
+    Other cells lose it, such as a copy of an exercise's cell that became something else.
+    """
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        cell.metadata.pop("nbgrader", None)
+    for stub, below in itertools.pairwise(cells):
+        call = CHECK.search(below.source)
+        if call and STUB.search(stub.source):
+            stub.metadata["nbgrader"] = nbgrader_cell(call[1], check=False)
+            below.metadata["nbgrader"] = nbgrader_cell(call[1], check=True)
 
 
 def title(lesson: Lesson) -> str:

@@ -217,8 +217,9 @@ def check_twice(attempt: Callable) -> str:
     return check(verdict, attempt)
 ''',
     )
-    stub = "def twice(ids):\n    return ...\n\n\nprint(check_twice(twice))"
-    add_cell(root / NOTEBOOK, f"from medusa_lib.exercises.echo import check_twice\n\n\n{stub}")
+    add_cell(root / NOTEBOOK, "def twice(ids):\n    return ...")
+    importing = "from medusa_lib.exercises.echo import check_twice"
+    add_cell(root / NOTEBOOK, f"{importing}\n\nprint(check_twice(twice))")
     write(
         root / "tests/exercises/test_echo.py",
         '''
@@ -302,6 +303,7 @@ def test_the_lesson_shows_the_panel_in_words_and_the_exercise_untouched(extended
     stored = (extended[0] / NOTEBOOK).read_text(encoding="utf-8")
     assert "Panel: a slider for the temperature. At 0.50 the share is 0.88" in stored
     assert "not attempted yet" in stored
+    assert '"grade_id": "check_twice"' in stored
 
 
 def test_imports_point_down_still_and_a_folder_without_a_floor_is_noticed(extended) -> None:

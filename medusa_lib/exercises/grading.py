@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable
 from numbers import Real
 
@@ -11,16 +14,30 @@ import torch
 
 # Of one case: the right answer; then wrong ones (or types of them), each with what to say about it.
 Answers = tuple[object, Iterable[tuple[object, str]]]
-NOT_ATTEMPTED = "not attempted yet: replace the `...` and run the cell again"
+NOT_ATTEMPTED = "not attempted yet: replace the `...`, run that cell, then this one"
 CORRECT = "correct"
+NOT_YET = "not yet: "
 
 
 def check(verdict: Callable[[Callable], str | None], attempt: Callable) -> str:
     """Run one exercise's check → "correct", "not attempted yet …", or what is wrong, in words.
 
     `verdict(attempt)` returns None if all is right, else a sentence. A stub that returns `...`
-    counts as not attempted; an exception inside the attempt is reported, never raised.
+    counts as not attempted; an exception inside the attempt is reported, never raised. Always one
+    line. Under nbgrader, which gives a cell its points unless it raises, anything but "correct"
+    is raised as NoPointsError, and what an attempt warns of goes to stdout: a cell that writes to
+    stderr gets no points either.
     """
+    graded = "NBGRADER_EXECUTION" in os.environ  # nbgrader sets it while it runs a notebook
+    with contextlib.redirect_stderr(sys.stdout) if graded else contextlib.nullcontext():
+        report = _report(verdict, attempt)
+    if graded and report != CORRECT:
+        raise NoPointsError(report)
+    return report
+
+
+def _report(verdict: Callable[[Callable], str | None], attempt: Callable) -> str:
+    """What `check` says."""
     try:
         problem = verdict(attempt)
     except NotAttemptedError:
@@ -29,7 +46,30 @@ def check(verdict: Callable[[Callable], str | None], attempt: Callable) -> str:
         problem = str(error)
     except Exception as error:  # an answer of a kind that no comparison expects
         problem = f"your answer could not be compared ({error}); look at its type"
-    return CORRECT if problem is None else f"not yet: {problem}"
+    return CORRECT if problem is None else NOT_YET + " ".join(problem.splitlines())
+
+
+def read_report(text: str) -> tuple[str, str] | None:
+    """The last report of `check` in a printed text → its state, and what is wrong, if anything.
+
+    The state is "correct", "not yet" or "not attempted". None if there is no report in the text.
+    """
+    for line in reversed(text.splitlines()):
+        if line == CORRECT:
+            return "correct", ""
+        if line.startswith(NOT_YET):
+            return "not yet", line.removeprefix(NOT_YET)
+        if line.startswith(NOT_ATTEMPTED.partition(":")[0]):  # what follows it has changed before
+            return "not attempted", ""
+    return None
+
+
+class NoPointsError(Exception):
+    """How nbgrader learns that an exercise is not solved: its text is the report of `check`."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback, in which a grader's lines give answers."""
+        return [str(self)]
 
 
 class NotAttemptedError(Exception):

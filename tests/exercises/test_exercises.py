@@ -3,12 +3,14 @@
 import ast
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import refresh
 
 from medusa_lib import exercises
 from medusa_lib.exercises.grading import CORRECT
@@ -47,12 +49,13 @@ def first_function(code):
 
 
 def stubs(path):
-    """Function's name → the call of its check, for each cell with a stub that returns `...`."""
+    """Function's name → the call of its check, for each stub that returns `...`, and the cell
+    below it."""
     found = {}
-    for code in cells(path, "code"):
-        call = re.search(r"^print\((check_\w+\(.*\))\)$", code, re.M)
-        if call and re.search(r"^    return \.\.\.$", code, re.M):
-            found[first_function(code)] = call[1]
+    for code, below in itertools.pairwise(cells(path, "code")):
+        call = refresh.CHECK.search(below)
+        if call and refresh.STUB.search(code):
+            found[first_function(code)] = call[0].removeprefix("print(").removesuffix(")")
     return found
 
 
