@@ -49,19 +49,20 @@ def _report(verdict: Callable[[Callable], str | None], attempt: Callable) -> str
     return CORRECT if problem is None else NOT_YET + " ".join(problem.splitlines())
 
 
-def read_report(text: str) -> tuple[str, str] | None:
-    """The last report of `check` in a printed text → its state, and what is wrong, if anything.
+def read_reports(text: str) -> list[tuple[str, str]]:
+    """The reports of `check` in a printed text, in order: the state of each, and what is wrong.
 
-    The state is "correct", "not yet" or "not attempted". None if there is no report in the text.
+    The state is "correct", "not yet" or "not attempted"; only "not yet" says what is wrong.
     """
-    for line in reversed(text.splitlines()):
+    found = []
+    for line in text.splitlines():
         if line == CORRECT:
-            return "correct", ""
-        if line.startswith(NOT_YET):
-            return "not yet", line.removeprefix(NOT_YET)
-        if line.startswith(NOT_ATTEMPTED.partition(":")[0]):  # what follows it has changed before
-            return "not attempted", ""
-    return None
+            found.append(("correct", ""))
+        elif line.startswith(NOT_YET):
+            found.append(("not yet", line.removeprefix(NOT_YET)))
+        elif line.startswith(NOT_ATTEMPTED.partition(":")[0]):  # the rest was different once
+            found.append(("not attempted", ""))
+    return found
 
 
 class NoPointsError(Exception):

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
+from medusa_lib.classroom.attempts import Attempt, Exercise
+from medusa_lib.classroom.progress import plot_progress
 from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.batches import plot_batch_costs, plot_gains, plot_latency
 from medusa_lib.teaching.choosing import PlanView, plot_plan
@@ -56,6 +58,7 @@ EXAMPLES = {
         [Faster("n-gram", 1.3), Faster("generate", 0.6)],
         [Faster("n-gram", 1.9)],
     ),
+    plot_progress: ([Attempt("a $b$", Exercise("STEP3", "one", "STEP3_x"), "correct")],),
     plot_beyond: (1,),
     plot_reach: (["n-gram", "self"], {"goes on": [1.2, 4.8], "circles": [2.0, 4.8]}),
     plot_expected_speedup: ([1, 2], {"a": [1.5, 1.25]}, {"a": [1.0, 1.0]}),
@@ -98,7 +101,7 @@ def test_every_plot_has_an_example_here():
         for name, f in inspect.getmembers(module, inspect.isfunction)
         if name.startswith("plot_")
     }
-    assert named | {plot_bench} == set(EXAMPLES)
+    assert named | {plot_bench, plot_progress} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("plot", EXAMPLES, ids=lambda plot: plot.__name__)
