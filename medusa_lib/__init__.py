@@ -15,6 +15,7 @@ The floors, from the ground up
     exercises/  one file of graders a lesson, apart because they give answers away
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
     training/   from books to weights and their card; heads
+    classroom/  `python -m medusa_lib.classroom`: a class's progress, grading with nbgrader
     pretrained/ data only: bookworm, its draft model bookmite, bookworm_heads, bookworm_exits
 
 Which may import which
@@ -26,8 +27,9 @@ Which may import which
     teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
     exercises, bench, training
                   those, and teaching, but not each other
+    classroom     those, and exercises
     __main__.py   `python -m medusa_lib`: anything
-    Nothing here knows a notebook, and base/ and steps/ know neither plots nor widgets.
+    Only classroom/ knows a notebook, and base/ and steps/ know neither plots nor widgets.
 
 A lesson's word names its file on every floor. STEP3's word is `sampling`:
     medusa_lib/steps/sampling.py           the code that it teaches
@@ -50,7 +52,8 @@ To add something (tests/test_adding.py does each of these in a copy)
     A panel: two files. Its room, on Panel of medusa_lib/teaching/shared/panel.py and the
         sliders of medusa_lib/teaching/shared/controls.py; the cell of the notebook that shows it.
     An exercise: two files. Its grader in the lesson's file of medusa_lib/exercises/, on `check`
-        of medusa_lib/exercises/grading.py; the cell of the notebook with the stub.
+        of medusa_lib/exercises/grading.py; in the notebook a cell with the stub, and one with
+        the check below it.
 Beside them, a test in the folder of tests/ that bears the floor's name.
 
 Everything below is importable from `medusa_lib` itself.

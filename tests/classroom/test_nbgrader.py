@@ -1,6 +1,6 @@
 """nbgrader grades the course as it is: the commands that a teacher types, on real lessons."""
 
-import io
+import importlib
 import os
 import re
 import sys
@@ -11,6 +11,7 @@ import nbformat
 import pytest
 import refresh
 from attempted import NOTEBOOKS, STEP3, attempt_in, exercise_cells, read, save, solutions
+from traitlets.config import PyFileConfigLoader
 from tree import ROOT, run_with
 
 from medusa_lib.base.course import LESSONS
@@ -22,38 +23,30 @@ from medusa_lib.exercises.sampling import check_softmax_by_hand
 
 REASON = "needs pip install -e '.[class]'"
 MULTIPLIED = "return [math.exp(z * temperature) for z in logits]"
-WARNS = "import warnings\nwarnings.warn('not my fault')\n"
+WARNS = "\n    import warnings\n    warnings.warn('not my fault')\n"
 NO_EXERCISE = "STEP0_device"
 TESTED = "STEP3_sampling"
-LEARNERS = ("solved", "wrong", "untouched", "cheat", "deleted")
 
 
 @pytest.fixture(scope="module")
 def nbgrader():
     """nbgrader's own modules; they need its programs on the path, and so does the test."""
     pytest.importorskip("nbgrader", reason=REASON)
-    from nbgrader import utils, validator
-    from nbgrader.api import Gradebook
-    from nbgrader.apps import NbGraderAPI
-
+    names = {
+        "Gradebook": "nbgrader.api",
+        "NbGraderAPI": "nbgrader.apps",
+        "MetadataValidator": "nbgrader.nbgraderformat",
+    }
+    parts = {name: getattr(importlib.import_module(at), name) for name, at in names.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        yield SimpleNamespace(
-            utils=utils, Validator=validator.Validator, Gradebook=Gradebook, API=NbGraderAPI
-        )
-
-
-def answers():
-    """Right attempts at STEP3's exercises; the first one warns, which must cost nothing."""
-    right = solutions(STEP3)
-    by_hand = right["softmax_by_hand"].replace("\n", f"\n    {WARNS.splitlines()[0]}\n    ", 1)
-    by_hand = by_hand.replace("import warnings", WARNS.strip().replace("\n", "\n    "))
-    return {"softmax_by_hand": by_hand, "standard_nucleus": right["standard_nucleus_size"]}
+        yield SimpleNamespace(**parts)
 
 
 def attempted(kind):
-    """STEP3 as a learner hands it in."""
-    right = answers()
+    """STEP3 as a learner hands it in; what warns must cost nothing."""
+    right = {name.replace("_size", ""): code for name, code in solutions(STEP3).items()}
+    right["softmax_by_hand"] = right["softmax_by_hand"].replace("\n", WARNS, 1)
     attempts = {
         "solved": right,
         "wrong": right | {"softmax_by_hand": MULTIPLIED},
@@ -68,6 +61,17 @@ def attempted(kind):
     return notebook
 
 
+def exercises_alone(kind):
+    """The same without the lesson around the exercises, which takes its time."""
+    notebook = attempted(kind)
+    notebook.cells = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    return notebook
+
+
+LEARNERS = dict.fromkeys(("solved", "wrong", "untouched"), attempted)
+LEARNERS |= dict.fromkeys(("cheat", "deleted"), exercises_alone)
+
+
 def teacher(course, *words):
     """A command of nbgrader, typed in the course's folder; it must not fail."""
     ran = run_with(ROOT, sys.executable, "-m", "nbgrader", *words, cwd=course)
@@ -79,8 +83,8 @@ def teacher(course, *words):
 def course(nbgrader, tmp_path_factory):
     """A course with STEP3 handed in by all kinds of learners, and a lesson without exercises."""
     course = tmp_path_factory.mktemp("course")
-    for kind in LEARNERS:
-        save(attempted(kind), course / "hub" / kind / "notebooks" / f"{TESTED}.ipynb")
+    for kind, made in LEARNERS.items():
+        save(made(kind), course / "hub" / kind / "notebooks" / f"{TESTED}.ipynb")
     arguments = [str(course), "--lessons", str(NOTEBOOKS), "--learners", str(course / "hub")]
     assert command.main(["nbgrader", *arguments]) == 0
     for folder in ("source", "submitted/solved"):
@@ -178,41 +182,21 @@ def test_a_teacher_may_keep_the_solutions(course, tmp_path):
     assert "<summary>Solution</summary>" in released
 
 
-def validated(nbgrader, notebook, tmp_path):
-    """What nbgrader's validator says about a notebook, as a learner sees it."""
-    path = save(notebook, tmp_path / f"{TESTED}.ipynb")
-    shown = io.StringIO()
-    checker = nbgrader.Validator()
-    checker.stream = shown
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        checker.validate_and_print(str(path))
-    return shown.getvalue()
-
-
-def test_validate_says_what_is_wrong(nbgrader, tmp_path):
-    solved, wrong, untouched = (
-        validated(nbgrader, attempted(kind), tmp_path) for kind in ("solved", "wrong", "untouched")
-    )
-    assert solved == "Success! Your notebook passes all the tests.\n"
-    assert "FAILED ON 1 CELL(S)" in wrong
+def test_validate_says_what_is_wrong(course, tmp_path):
+    kinds = ("solved", "wrong", "untouched")
+    files = [str(save(exercises_alone(kind), tmp_path / f"{kind}.ipynb")) for kind in kinds]
+    solved, wrong, untouched = (teacher(course, "validate", file) for file in files)
+    assert "Success! Your notebook passes all the tests." in solved
+    assert "VALIDATION FAILED ON 1 CELL(S)" in wrong
     assert "not yet: the logits were multiplied" in wrong
-    assert "FAILED ON 2 CELL(S)" in untouched
+    assert "VALIDATION FAILED ON 2 CELL(S)" in untouched
     assert untouched.count("not attempted yet") == 2
 
 
-def test_the_command_validate_takes_a_lesson_as_it_is(nbgrader, tmp_path):
-    lesson = NOTEBOOKS / f"{NO_EXERCISE}.ipynb"
-    said = teacher(tmp_path, "validate", str(lesson))
-    assert "Success! Your notebook passes all the tests." in said
-
-
 def test_assignments_of_the_whole_course_are_generated(nbgrader, course):
-    from traitlets.config import PyFileConfigLoader
-
     settings = PyFileConfigLoader("nbgrader_config.py", str(course)).load_config()
     settings.CourseDirectory.root = str(course)
-    interface = nbgrader.API(config=settings)
+    interface = nbgrader.NbGraderAPI(config=settings)
     worth = {}
     for name in sorted(os.listdir(course / "source")):
         made = interface.generate_assignment(name)
@@ -252,13 +236,13 @@ def test_learners_who_do_not_use_it_see_no_trace(lesson):
 
 
 def test_nbgraders_own_validator_takes_the_metadata(nbgrader):
-    from nbgrader.nbgraderformat import MetadataValidator
-
     for lesson in LESSONS:
-        MetadataValidator().validate_nb(read(NOTEBOOKS / lesson.notebook))
+        nbgrader.MetadataValidator().validate_nb(read(NOTEBOOKS / lesson.notebook))
 
 
 def test_a_check_raises_under_nbgrader_only(monkeypatch, capsys):
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+
     def warns(logits, temperature):
         print("a warning", file=sys.stderr)
         return ...
