@@ -23,6 +23,7 @@ from medusa_lib.teaching.shared.style import escaped
 
 STATES = ("correct", "not yet", "not attempted", "not run", "unreadable", "missing")  # best first
 LARGEST = 100_000_000  # bytes of a notebook that is read
+START = 300  # seconds that a kernel may take to start; a busy machine is slow
 LATE = "TimeoutError"  # what a cell that ran too long has raised
 QUIET = logging.getLogger(f"{__name__}.kernels")  # what kernels complain of stands in the outputs
 QUIET.setLevel(logging.CRITICAL + 1)
@@ -205,12 +206,17 @@ def run_cells(cells: Sequence[dict], folder: Path, seconds: int) -> tuple[list[d
 
     folder: where it runs. seconds: for one cell; then it is interrupted, and the next one runs.
     """
-    new = [new_code_cell(text_of(c.get("source")), metadata=c.get("metadata")) for c in cells]
+    new = [new_code_cell(text_of(cell.get("source"))) for cell in cells]
+    for cell, mark in zip(new, map(grade_id, cells), strict=True):
+        cell.metadata = {"nbgrader": {"grade_id": mark}} if mark else {}
     last = max((i for i, cell in enumerate(new) if asked_in(cell)), default=-1)
+    if last < 0:
+        return new, ""
     late = {"ename": LATE, "evalue": f"no answer within {seconds} s", "traceback": []}
     client = NotebookClient(
         new_notebook(cells=new[: last + 1]),
         timeout=seconds,
+        startup_timeout=max(START, seconds),
         kernel_name="python3",
         allow_errors=True,
         interrupt_on_timeout=True,
@@ -223,7 +229,7 @@ def run_cells(cells: Sequence[dict], folder: Path, seconds: int) -> tuple[list[d
     try:
         client.execute()
     except Exception as error:  # such as a kernel that died
-        return new, f"stopped: {type(error).__name__}"
+        return new, f"stopped: {type(error).__name__} ({str(error).partition(chr(10))[0]})"
     return new, ""
 
 

@@ -339,6 +339,10 @@ def test_cells_that_hang_or_kill_their_kernel_end(tmp_path, capfd):
     assert err == ""
 
 
+def test_cells_without_metadata_or_source_can_be_run(tmp_path):
+    assert run_cells([{}, {"source": 5, "metadata": [1]}], tmp_path, 20)[1] == ""
+
+
 def test_what_comes_after_the_last_check_is_not_run(tmp_path):
     [cell], stopped = run_cells([new_code_cell("open('left behind', 'w').close()")], tmp_path, 20)
     assert (cell.outputs, stopped) == ([], "")
