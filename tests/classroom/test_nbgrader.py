@@ -22,7 +22,8 @@ from medusa_lib.exercises.grading import NOT_ATTEMPTED
 from medusa_lib.exercises.sampling import check_softmax_by_hand
 
 REASON = "needs pip install -e '.[class]'"
-MULTIPLIED = "return [math.exp(z * temperature) for z in logits]"
+MULTIPLIED = """weights = [math.exp(z * temperature) for z in logits]
+return [weight / sum(weights) for weight in weights]"""
 WARNS = "\n    import warnings\n    warnings.warn('not my fault')\n"
 NO_EXERCISE = "STEP0_device"
 TESTED = "STEP3_sampling"
