@@ -38,6 +38,11 @@ def of_outputs(cell: NotebookNode) -> tuple[int, int]:
     return listings, int(any("text/markdown" not in o.get("data", {}) for o in cell.outputs))
 
 
+def is_unseen(cell: NotebookNode) -> bool:
+    """True for what no learner reads: the cell that sets up Colab."""
+    return "remove-cell" in cell.metadata.get("tags", ())
+
+
 def minutes(notebook: NotebookNode) -> int:
     """What a lesson takes: words, listings, outputs, and what its exercises are given."""
     words = lines = outputs = planned = 0
@@ -45,7 +50,7 @@ def minutes(notebook: NotebookNode) -> int:
         if cell.cell_type == "markdown":
             more, listings, given = of_prose(cell.source)
             words, lines, planned = words + more, lines + listings, planned + given
-        elif cell.cell_type == "code":
+        elif cell.cell_type == "code" and not is_unseen(cell):
             listings, seen = of_outputs(cell)
             lines, outputs = lines + lines_of(cell.source) + listings, outputs + seen
     seconds = lines * SECONDS_A_LINE + outputs * SECONDS_AN_OUTPUT

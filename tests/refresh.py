@@ -2,8 +2,9 @@
 
 One clean run from top to bottom, without widget states, times or anything of this machine. An
 exercise's stub and its check, the cell below, get the metadata by which nbgrader knows them.
-Without a file: README's table of lessons, and in each lesson the links to its neighbours and the
-minutes it takes, are brought in step with `medusa_lib/base/course.py` and `tests/minutes.py`.
+Without a file: README's table of lessons and its links to Binder and Colab, and in each lesson the
+links to its neighbours, the minutes it takes and the cell that sets up Colab, are brought in step
+with `medusa_lib/base/course.py`, `tests/minutes.py` and `tests/colab_cell.py`.
 """
 
 import itertools
@@ -16,9 +17,16 @@ import nbformat
 from minutes import minutes
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
 
-from medusa_lib.base.course import LESSONS, Lesson
+from medusa_lib.base.course import LESSONS, REPOSITORY, Lesson, launch_links
 
 ROOT = Path(__file__).parents[1]
+COLAB_CELL = ROOT / "tests" / "colab_cell.py"
+UNSEEN = {  # by whom: the site; JupyterLab and Notebook; nbconvert. In Colab it is a form.
+    "tags": ["remove-cell"],
+    "jupyter": {"source_hidden": True},
+    "transient": {"remove_source": True},
+    "cellView": "form",
+}
 SECONDS = 600  # for one cell
 POINTS = 1  # of each exercise
 CHECK = re.compile(r"^print\(check_(\w+)\(.*\)\)$", re.M)  # the last line of an exercise
@@ -66,15 +74,33 @@ def title(lesson: Lesson) -> str:
     return f"{lesson.name} {lesson.word.replace('_', ' ').replace('medusa', 'Medusa')}"
 
 
-def update_readme(path: Path) -> None:
-    """Write README's table of lessons anew."""
+def browser_links(repository: str) -> str:
+    """README's paragraph on running a lesson in the browser; links only where there is a place."""
+    start = "**In the browser**, with nothing to install:"
+    if not repository:
+        links = launch_links(LESSONS[0], "OWNER/NAME")
+        shown = " and ".join(f"{name} at `{address}`" for name, address in links.items())
+        return (
+            f"{start} a copy of this repository on GitHub, say OWNER/NAME, runs on {shown} (and so "
+            "each lesson). Its owner writes OWNER/NAME into `REPOSITORY` of "
+            "`medusa_lib/base/course.py` and runs `python tests/refresh.py`: then links stand here."
+        )
+    links = {lesson: launch_links(lesson, repository) for lesson in LESSONS}
+    colab = " · ".join(f"[{lesson.name}]({each['Colab']})" for lesson, each in links.items())
+    return f"{start} all lessons on [Binder]({links[LESSONS[0]]['Binder']}), or on Colab {colab}."
+
+
+def update_readme(path: Path, repository: str = REPOSITORY) -> None:
+    """Write README's table of lessons and its links to Binder and Colab anew."""
     rows = (
         f"| [{title(lesson)}](notebooks/{lesson.notebook}) | {lesson.learn} | `{lesson.file}` |"
         for lesson in LESSONS
     )
     table = "\n".join(["| lesson | you learn | backed by |", "| --- | --- | --- |", *rows])
     old = re.compile(r"\| lesson \| you learn .*?(?=\n\n)", re.S)
-    path.write_text(old.sub(lambda _: table, path.read_text(encoding="utf-8")), encoding="utf-8")
+    text = old.sub(lambda _: table, path.read_text(encoding="utf-8"))
+    links = re.compile(r"^\*\*In the browser\*\*.*$", re.M)
+    path.write_text(links.sub(lambda _: browser_links(repository), text), encoding="utf-8")
 
 
 def neighbours(lesson: Lesson) -> str:
@@ -87,6 +113,28 @@ def neighbours(lesson: Lesson) -> str:
     before = f"← {links[0]}" if at else "← this is the first lesson"
     after = f"{links[-1]} →" if at + 1 < len(LESSONS) else "this is the last lesson"
     return f"{before} · {after}"
+
+
+def colab_source(repository: str) -> str:
+    """The source of the cell that sets up Colab, which installs from this repository."""
+    source = COLAB_CELL.read_text(encoding="utf-8").rstrip()
+    return source.replace('repository = ""', f'repository = "{repository}"')
+
+
+def set_up_colab(path: Path, repository: str = REPOSITORY) -> None:
+    """Put the cell that sets up Colab first among a notebook's code cells, as if it had run."""
+    notebook = nbformat.read(path, as_version=4)
+    old = [cell for cell in notebook.cells if cell.metadata.get("cellView") == "form"]
+    new = nbformat.v4.new_code_cell(colab_source(repository), metadata=UNSEEN, id="colab")
+    others = [cell for cell in notebook.cells if cell not in old]
+    notebook.cells = [others[0], new, *others[1:]]
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for i, cell in enumerate(codes if codes[1:] and codes[1].execution_count else (), start=1):
+        cell.execution_count = i
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = i
+    nbformat.write(notebook, path)
 
 
 def announce(path: Path, lesson: Lesson) -> None:
@@ -104,6 +152,7 @@ def main(paths: list[str]) -> None:
     if not paths:
         update_readme(ROOT / "README.md")
         for lesson in LESSONS:
+            set_up_colab(ROOT / "notebooks" / lesson.notebook)
             announce(ROOT / "notebooks" / lesson.notebook, lesson)
     for path in map(Path, paths):
         try:

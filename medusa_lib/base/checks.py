@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import TypeVar, Union, get_args, get_origin, get_type_hints
@@ -229,6 +229,22 @@ def check_probs(name: str, probs: object) -> torch.Tensor:
     if low < 0 or abs(total - 1) > 0.01:  # half precision rounds, so not closer
         raise ValueError(f"{name} must be >= 0 with a sum of 1, got min {low:g}, sum {total:g}")
     return probs
+
+
+def check_kind(name: str, value: object, kind: type) -> object:
+    """`value` of a class, such as a Plan. Raises ValueError for anything else."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be of kind {kind.__name__}, got {value!r}")
+    return value
+
+
+def check_named(name: str, value: object, kind: type) -> Mapping[str, object]:
+    """`value` as a mapping from names to objects of a class, at least one. Else ValueError."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"{name} must be a mapping with at least 1 name, got {value!r}")
+    for key, one in value.items():
+        check_kind(f"{name}[{check_text(name, key)!r}]", one, kind)
+    return value
 
 
 def check_generator(name: str, generator: object) -> torch.Generator:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
+# Where this copy of the course is published: "OWNER/NAME" on GitHub, or "" for nowhere. After a
+# change `python tests/refresh.py` writes it into README's links and into each lesson's Colab cell.
+REPOSITORY = ""
+LAUNCHERS = {  # who runs a lesson in the browser, at which address
+    "Binder": "https://mybinder.org/v2/gh/{repository}/HEAD?labpath=notebooks%2F{path}",
+    "Colab": "https://colab.research.google.com/github/{repository}/blob/HEAD/notebooks/{path}",
+}
 PHRASES = {  # what a lesson is about, to one who knows none of its words; for STEP0's map
     "device": "why, and where the work is done",
     "model": "what a language model is made of",
@@ -139,3 +149,22 @@ BEYOND = _lessons(
 LESSONS = (*STEPS, *BEYOND)
 STEP_WORDS = tuple(lesson.word for lesson in STEPS)
 BEYOND_WORDS = tuple(lesson.word for lesson in BEYOND)
+
+
+def published_at() -> str:
+    """OWNER/NAME of the repository: the setting above, else what GitHub's machines say, or ""."""
+    return REPOSITORY or os.environ.get("GITHUB_REPOSITORY", "")
+
+
+def launch_links(lesson: Lesson, repository: str) -> dict[str, str]:
+    """Where a lesson runs in the browser with nothing installed: "Binder" and "Colab" → address.
+
+    repository: OWNER/NAME on GitHub, such as `published_at()`. Raises ValueError if it is not that.
+    """
+    if not isinstance(repository, str) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.A):
+        raise ValueError(f"repository must be OWNER/NAME on GitHub, got {repository!r}")
+    paths = {"Binder": quote(lesson.notebook, safe=""), "Colab": lesson.notebook}
+    return {
+        name: address.format(repository=repository, path=paths[name])
+        for name, address in LAUNCHERS.items()
+    }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import Check, check_kind, check_named, checked
 from medusa_lib.base.words import Positive
 from medusa_lib.measure.batches import batch_speedup, last_gain
 from medusa_lib.measure.batches_table import MeasuredBatches
@@ -152,11 +154,12 @@ def on_grid(computer: Computer) -> Computer:
 class PlannerPanel(Panel):
     """BEYOND13: α, draft cost, span, users, context and a machine over the expected speed-up."""
 
+    @checked
     def __init__(
         self,
-        candidates: Mapping[str, Candidate],
-        computer: Computer,
-        plan: Plan,
+        candidates: Annotated[Mapping[str, Candidate], Check(check_named, Candidate)],
+        computer: Annotated[Computer, Check(check_kind, Computer)],
+        plan: Annotated[Plan, Check(check_kind, Plan)],
         span: Positive = 3,
         context: Positive = 32,
     ) -> None:

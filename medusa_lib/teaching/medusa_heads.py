@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.words import Positive, Prompt
+from medusa_lib.base.words import Count, Positive, Prompt
 from medusa_lib.beyond.heads_files import heads_folder, shipped_heads
 from medusa_lib.beyond.heads_training import Examples, Texts, examples_of, joined, read_texts
 from medusa_lib.beyond.medusa_heads import MedusaHeads
@@ -125,7 +125,7 @@ class GuessesPanel(Panel):
 
     @checked
     def __init__(
-        self, lm: LM, prompt: Prompt = PROMPT, tokens: Positive = 48, place: int = 0
+        self, lm: LM, prompt: Prompt = PROMPT, tokens: Positive = 48, place: Count = 0
     ) -> None:
         self.lm, (self.heads, _) = lm, shipped_heads(lm)
         self.texts = read_greedily(lm, prompt, tokens)

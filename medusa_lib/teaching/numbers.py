@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from medusa_lib.base.checks import Check, check_named, checked
+from medusa_lib.base.words import Distance
 from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.shared.controls import dropdown, observe, slider
 from medusa_lib.teaching.shared.html import says_html
@@ -75,7 +78,12 @@ def margins_words(gap: PassGap, bound: float) -> str:
 class NumbersPanel(Panel):
     """BEYOND11: a type of number and a bound, over the margins of a few texts."""
 
-    def __init__(self, gaps: Mapping[str, PassGap], bound: float = 1.0) -> None:
+    @checked
+    def __init__(
+        self,
+        gaps: Annotated[Mapping[str, PassGap], Check(check_named, PassGap)],
+        bound: Distance = 1.0,
+    ) -> None:
         self.gaps = gaps
         self.numbers_of = dropdown("numbers", list(gaps)[-1], list(gaps))
         self.bound = slider("bound", bound, 0.0, 2.0, 0.05)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
 from medusa_lib.base.records import Generation
-from medusa_lib.base.words import Positive, Prompt
+from medusa_lib.base.words import Count, Positive, Prompt
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.loops import OnLoop, start_ids
@@ -192,7 +192,7 @@ class OnePassPanel(StepPanel):
         lm: LM,
         prompt: Prompt = PROMPT,
         max_new_tokens: Positive = 30,
-        loop: int | None = None,
+        loop: Count | None = None,
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once
         self.max_new_tokens, self.prompt = max_new_tokens, text_box(prompt)

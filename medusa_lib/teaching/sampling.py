@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.words import Prompt
+from medusa_lib.base.words import Prompt, Share, Temperature
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
@@ -19,7 +19,7 @@ class SamplingPanel(Panel):
 
     @checked
     def __init__(
-        self, lm: LM, prompt: Prompt = PROMPT, temperature: float = 0.9, top_p: float = 0.95
+        self, lm: LM, prompt: Prompt = PROMPT, temperature: Temperature = 0.9, top_p: Share = 0.95
     ) -> None:
         self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
         self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import acceptance_rate
 from medusa_lib.base.records import LoopRecord
-from medusa_lib.base.words import Positive, Temperature
+from medusa_lib.base.words import Distance, Positive, Share, Temperature
 from medusa_lib.beyond.drafters import Drafter
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.one_pass import Branch, State
@@ -300,7 +300,7 @@ class SamplingExactlyPanel(Panel):
 
     @checked
     def __init__(
-        self, temperature: float = 1.0, top_p: float = 1.0, difference: float = 1.0
+        self, temperature: Temperature = 1.0, top_p: Share = 1.0, difference: Distance = 1.0
     ) -> None:
         self.temperature, self.top_p = temperature_slider(temperature), top_p_slider(top_p)
         self.difference = slider("difference", difference, 0.0, 2.0, 0.05)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from medusa_lib.base.checks import checked
+from medusa_lib.base.checks import Check, check_function, check_kind, checked
 from medusa_lib.base.metrics import mean_accepted_length
 from medusa_lib.base.records import Generation
-from medusa_lib.base.words import Positive, Prompt, Seed
+from medusa_lib.base.words import Count, Positive, Prompt, Seed
 from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.beyond.heads_training import examples_of, right_ranks, write_texts
 from medusa_lib.beyond.masks import attends
@@ -299,12 +300,12 @@ class TreePanel(StepPanel):
     def __init__(
         self,
         lm: LM,
-        chance: Callable[[Node], float],
+        chance: Annotated[Callable[[Node], float], Check(check_function)],
         prompt: Prompt = PROMPT,
         nodes: Positive = 8,
         max_new_tokens: Positive = 30,
-        loop: int | None = None,
-        heads: MedusaHeads | None = None,
+        loop: Count | None = None,
+        heads: Annotated[MedusaHeads, Check(check_kind, MedusaHeads)] | None = None,
         seed: Seed = 7,
     ) -> None:
         start_ids(lm, prompt)  # refuses a bad prompt at once

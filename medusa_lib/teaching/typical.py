@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from medusa_lib.base.checks import checked
 from medusa_lib.base.records import Generation
-from medusa_lib.base.words import Count, Positive, Prompt, Seed
+from medusa_lib.base.words import Count, Positive, Prompt, Seed, Share, Temperature
 from medusa_lib.beyond.one_pass import Branch
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
 from medusa_lib.beyond.typical import Typical, typical_tokens, verify_typically
@@ -211,9 +211,9 @@ class TypicalPanel(Panel):
         self,
         lm: LM,
         prompt: Prompt = PROMPT,
-        temperature: float = 0.8,
-        epsilon: float = 0.09,
-        delta: float = 0.3,
+        temperature: Temperature = 0.8,
+        epsilon: Share = 0.09,
+        delta: Share = 0.3,
     ) -> None:
         self.lm, self.logits = lm, last_logits(lm, start_ids(lm, prompt))
         self.temperature = temperature_slider(temperature)

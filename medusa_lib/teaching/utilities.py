@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from medusa_lib.base.checks import checked
+from medusa_lib.base.words import Text
 from medusa_lib.demo import PROMPT
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import softmax_temp, top_p_indices
@@ -123,7 +124,7 @@ class TokensPanel(Panel):
     """STEP2: a text's tokens as chips, and the most probable next tokens."""
 
     @checked
-    def __init__(self, lm: LM, text: str = PROMPT) -> None:
+    def __init__(self, lm: LM, text: Text = PROMPT) -> None:
         self.lm, self.text = lm, text_box(text, "text")
         super().__init__([self.text], height="330px")
         observe(self.update, self.text)

@@ -91,3 +91,22 @@ def test_probabilities_of_any_precision_pass(dtype):
 def test_callable_or_none_passes():
     assert checks.check_callable("x", None) is None
     assert checks.check_callable("x", print) is print
+
+
+@pytest.mark.parametrize("value", [None, 7, "half", Fraction])
+def test_what_is_of_another_kind_is_refused(refuses, value):
+    with refuses("x", value):
+        checks.check_kind("x", value, Fraction)
+
+
+@pytest.mark.parametrize("value", [None, 7, {}, [Fraction(1)], {"a": 7}, {"": None}, {7: None}])
+def test_names_for_another_kind_are_refused(refuses, value):
+    with refuses("x"):
+        checks.check_named("x", value, Fraction)
+
+
+def test_what_is_of_the_kind_comes_back_as_it_is():
+    half = Fraction(1, 2)
+    named = {"half": half}
+    assert checks.check_kind("x", half, Fraction) is half
+    assert checks.check_named("x", named, Fraction) is named

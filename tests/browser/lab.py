@@ -1,4 +1,4 @@
-"""JupyterLab and Chromium for the browser tests and for latency.py."""
+"""JupyterLab and Chromium for the browser tests, for latency.py and for picture.py."""
 
 import contextlib
 import json
@@ -93,12 +93,12 @@ def jupyterlab(notebooks, scratch):
 
 
 @contextlib.contextmanager
-def chromium():
-    """A browser without a window; its pages share what they have loaded."""
+def chromium(**options):
+    """A browser without a window; its pages share what they have loaded. options: of a context."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            yield browser.new_context(viewport={"width": 1200, "height": 1000})
+            yield browser.new_context(viewport={"width": 1200, "height": 1000}, **options)
         finally:
             browser.close()
 

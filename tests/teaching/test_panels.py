@@ -107,3 +107,23 @@ def test_html_in_a_prompt_never_becomes_an_element(lm, kind):
 def test_a_panel_refuses_what_is_no_lm(panel):
     with pytest.raises(ValueError, match="lm must be an LM"):
         panel("bookworm")
+
+
+def test_a_cell_shows_the_panel_and_what_stands_in_for_it(twins, monkeypatch):
+    """The widget with its sentence as before; beside it the picture at the starting values."""
+    shown, (panel, again) = [], twins
+    place = "medusa_lib.teaching.shared.panel.display"
+    monkeypatch.setattr(place, lambda data, raw: shown.append(data))
+    panel._ipython_display_()
+    widget, instead = shown
+    assert widget == panel._repr_mimebundle_()
+    assert instead == {"text/html": panel.instead()}
+    kept = re.sub("<style>.*?</style>", "", instead["text/html"], flags=re.S)
+    assert f'data-panel="{type(panel).__name__}"' in kept
+    read = Reader(kept)
+    assert read.text.startswith(panel.says)
+    assert read.text.endswith("Run this cell to move the sliders.")
+    assert kept.count("<img alt=") == panel.view.value.count("<svg ")
+    assert not re.findall(r' id="', kept)
+    if type(panel) is not DemoPanel:  # which tells its seconds
+        assert again.instead() == panel.instead()

@@ -14,11 +14,24 @@ CODE_STYLE = "border:1px solid #777;padding:1px 4px"
 LABEL_STYLE = {"description_width": "100px"}
 WIDE = {"width": "700px", "max_width": "98%"}
 NARROW = {"width": "420px", "max_width": "98%"}
-# ipywidgets gives a slider's handle no name that assistive technology could read, nor the buttons
-# that play a slider. This style sheet is empty; its load event names the handles of its panel, as
-# they come, by their labels, and those buttons.
+# What ipywidgets leaves undone, done in each view of a panel by the load event of an empty style
+# sheet. A slider's handle has no name that assistive technology could read, nor have the buttons
+# that play a slider: each handle is named by its label, as it comes. A second view of a panel would
+# repeat the ids within its pictures: each view puts a number of its own before them. Notebook 7
+# takes arrow keys for its cells' before a handle gets them: Lumino leaves an element with this
+# attribute alone. It is there for arrow keys only, so that Shift+Enter still runs the cell. And
+# where no style sheet of JupyterLab's pages hides what stands in for this panel, it is hidden here.
 NAME_SLIDERS = """<style onload="
   const panel = this.closest('.medusa-panel');
+  const view = 'view' + (window.medusaViews = (window.medusaViews || 0) + 1);
+  const own = svg => {
+    svg.dataset.view = view;
+    for (const part of [svg, ...svg.querySelectorAll('*')])
+      for (const held of part.attributes)
+        if (held.name === 'id') held.value = view + held.value;
+        else if (held.value.includes('#'))
+          held.value = held.value.replace(/^#(?=panel)|url\\(#/g, found => found + view);
+  };
   const name = () => {
     panel.querySelectorAll('[role=slider]').forEach(handle => {
       const label = handle.closest('.widget-slider').querySelector('.widget-label');
@@ -26,9 +39,17 @@ NAME_SLIDERS = """<style onload="
     });
     panel.querySelectorAll('.widget-play button').forEach((button, i) =>
       button.setAttribute('aria-label', ['Play', 'Stop', 'Repeat'][i]));
+    panel.querySelectorAll('svg:not([data-view])').forEach(own);
+    document.querySelectorAll('.medusa-instead').forEach(part => {
+      part.hidden ||= !part.closest('.jp-OutputArea') && panel.matches('.' + part.dataset.panel);
+    });
   };
   name();
   new MutationObserver(name).observe(panel, {childList: true, subtree: true});
+  window.medusaKeys ||= !window.addEventListener('keydown', pressed => {
+    const handle = pressed.target.closest?.('.medusa-panel [role=slider]');
+    handle?.toggleAttribute('data-lm-suppress-shortcuts', pressed.key.startsWith('Arrow'));
+  }, true);
 "></style>"""
 DRAFTER_NAMES = (
     ("a repeated n-gram", "ngram"),

@@ -5,6 +5,7 @@ Everything that a model wrote is escaped.
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import re
@@ -67,6 +68,18 @@ def says_html(text: str) -> str:
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column names its rows."""
     return render("table", head, rows)
+
+
+def pictures_apart(shown: str) -> str:
+    """The same HTML with each SVG as an image of its own, which has no ids to share."""
+    return re.sub("<svg .*?</svg>", lambda svg: _image(svg[0]), shown, flags=re.S)
+
+
+def _image(svg: str) -> str:
+    head = svg[: svg.index(">")]
+    label, style = (re.search(f'{name}="([^"]*)"', head)[1] for name in ("aria-label", "style"))
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{label}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
 
 def figure_html(

@@ -12,10 +12,13 @@ import threading
 from collections.abc import Callable
 
 import ipywidgets as w
+from IPython.display import display
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from medusa_lib.base.records import Generation
 from medusa_lib.engine.twin import get_ready
+from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.teaching.shared.controls import (
@@ -27,7 +30,7 @@ from medusa_lib.teaching.shared.controls import (
     progress_bar,
     slider,
 )
-from medusa_lib.teaching.shared.html import figure_html, render
+from medusa_lib.teaching.shared.html import figure_html, pictures_apart, render
 from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
 
 
@@ -51,6 +54,17 @@ class Panel(w.VBox):
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
         bundle = super()._repr_mimebundle_(**kwargs)
         return {**bundle, "text/plain": self.says}
+
+    def _ipython_display_(self) -> None:
+        """The panel, and after it what stands in its place once its kernel is gone."""
+        display(self._repr_mimebundle_(), raw=True)
+        display({"text/html": self.instead()}, raw=True)
+
+    def instead(self) -> str:
+        """The picture of now and how to have the controls, seen where the panel is not."""
+        view = self.view.value.replace(f"panel{self.number}", "panel")  # the same in each run
+        shown = Markup(pictures_apart(view))
+        return render("instead", type(self).__name__, self.says, shown)
 
     def redraw(self, draw: Callable[[], str]) -> None:
         """Show what `draw()` returns, or the message of the error it raises."""
@@ -90,8 +104,10 @@ class DraftPanel(Panel):
 
     seeds = 1
 
-    def __init__(self, lm: LM, prompt: str, seed: int, height: str) -> None:
-        self.lm, self.ids, self.seed = lm, start_ids(lm, prompt), seed
+    def __init__(self, lm: LM, prompt: str, seed: int | None, height: str) -> None:
+        self.lm, self.ids = lm, start_ids(lm, prompt)
+        fresh = make_generator(None).initial_seed() >> 2  # below 2**62: it is counted up
+        self.seed = fresh if seed is None else seed
         self.temperature, self.top_p, self.span = sliders = knob_sliders()
         self.again = again_button()
         super().__init__([*sliders, self.again], height)

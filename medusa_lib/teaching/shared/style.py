@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
@@ -23,6 +26,21 @@ SERIES_LOOKS = (  # colour, marker, line
     ("#CC79A7", "v", "-"),
     ("#56B4E9", "X", "--"),
 )
+
+
+def draw_in_the_page() -> None:
+    """In a notebook, draw into its page whatever backend the environment's MPLBACKEND names.
+
+    One such as agg shows nothing, and a window would open where the server is. A backend that
+    somebody chose by `%matplotlib` stays.
+    """
+    shell, named = get_ipython(), os.environ.get("MPLBACKEND", "")
+    in_notebook = hasattr(shell, "kernel")
+    if in_notebook and named == mpl.rcParams["backend"] and not named.startswith("module://"):
+        shell.enable_matplotlib("inline")
+
+
+draw_in_the_page()  # each lesson's first cell imports this file
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float]) -> Axes:

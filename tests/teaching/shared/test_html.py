@@ -1,3 +1,4 @@
+import base64
 import html
 import re
 import threading
@@ -14,6 +15,7 @@ from medusa_lib.teaching.shared.html import (
     figure_html,
     legend_html,
     mark_html,
+    pictures_apart,
     table_html,
     token_texts,
 )
@@ -123,3 +125,14 @@ def test_a_table_is_escaped() -> None:
     assert "<b>" not in shown
     assert "<i>" not in shown
     assert "1 &amp; 2" in shown
+
+
+def test_a_picture_on_its_own_shares_no_id_with_the_page() -> None:
+    picture = figure_html(lambda ax: ax.plot([1, 2]), (2, 1), "a < b", prefix="panel1-")
+    shown = pictures_apart(f"<p>before</p>{picture}<p>between</p>{picture}<p>after</p>")
+    assert "<svg" not in shown
+    assert " id=" not in shown
+    src = r'src="data:image/svg\+xml;base64,(.*?)"'
+    images = re.findall(rf'<img alt="a &lt; b" style="[^"]+" {src}>', shown)
+    assert [base64.b64decode(image).decode() for image in images] == [picture] * 2
+    assert re.sub("<img.*?>", "", shown) == "<p>before</p><p>between</p><p>after</p>"
