@@ -21,8 +21,8 @@ class SamplingPanel(Panel):
     """STEP3: temperature and top-p over the next-token bars. Moves redraw from cached logits."""
 
     grid: ClassVar[Grid] = {
-        "temperature": (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 2.0),
-        "top_p": (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+        "temperature": (0.0, 0.3, 0.6, 0.9, 1.3, 2.0),
+        "top_p": (0.0, 0.3, 0.5, 0.7, 0.9, 0.95, 1.0),
         "standard": (False, True),
     }
 

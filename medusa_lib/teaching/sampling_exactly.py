@@ -302,8 +302,8 @@ class SamplingExactlyPanel(Panel):
 
     grid: ClassVar[Grid] = {
         "temperature": (0.0, 0.5, 1.0, 1.5, 2.0),
-        "top_p": (0.5, 0.8, 0.9, 1.0),
-        "difference": (0.0, 0.5, 1.0, 1.5, 2.0),
+        "top_p": (0.5, 0.8, 1.0),
+        "difference": (0.0, 0.5, 1.0, 2.0),
     }
 
     @checked

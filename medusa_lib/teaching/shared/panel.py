@@ -44,6 +44,7 @@ class Panel(w.VBox):
 
     def __init__(self, controls: list[w.Widget], height: str = "auto") -> None:
         self.number, self.says = next(Panel.numbers), ""
+        self.recorded = False  # True while it is: then it shows no seconds, which no two runs share
         self.view = w.HTML(layout=w.Layout(min_height=height))
         self.message = w.HTML(layout=w.Layout(min_height="30px"))  # so that nothing jumps
         names = w.HTML(NAME_SLIDERS, layout=w.Layout(display="none"))
@@ -136,11 +137,11 @@ class DraftPanel(Panel):
 
     @property
     def grid(self) -> Grid:
-        """Cold, usual and hot draws, a small and the whole nucleus, short and long, three times."""
-        seeds = [self.seed + i * self.seeds for i in range(3)]
+        """Cold, usual and hot draws, a small and the usual nucleus, short and long, some seeds."""
+        seeds = [self.seed + i * self.seeds for i in range(2 if self.seeds > 1 else 3)]
         return {
             "temperature": (0.0, 0.5, 0.9, 1.5),
-            "top_p": (0.5, 0.95, 1.0),
+            "top_p": (0.5, 0.95),
             "span": (1, 3, 5, 8),
             "again": seeds,
         }

@@ -6,6 +6,7 @@ drew at exactly the values that the page names.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,6 +97,32 @@ class Frames:
         parts = [part for part in _CUT.split(html) if part]
         frame = tuple(self.parts.setdefault(part, len(self.parts)) for part in parts)
         return self.numbers.setdefault(frame, len(self.numbers))
+
+
+def joined(
+    frames: Sequence[Sequence[int]], parts: Sequence[str]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[str, ...]]:
+    """Frames and parts, where parts that always stand one behind the other are one part."""
+    after: dict[int, set[int]] = {}
+    before: dict[int, set[int]] = {}
+    for frame in frames:
+        for one, two in itertools.pairwise((-1, *frame, -1)):
+            after.setdefault(one, set()).add(two)
+            before.setdefault(two, set()).add(one)
+    heads, numbers, texts = {}, {}, []
+    for frame in frames:
+        for one, two in itertools.pairwise((-1, *frame)):
+            if two in numbers:
+                continue
+            follows = one >= 0 and after[one] == {two} and before[two] == {one}
+            numbers[two] = numbers[one] if follows else len(texts)
+            if follows:
+                texts[numbers[one]].append(parts[two])
+            else:
+                heads[two] = len(texts)
+                texts.append([parts[two]])
+    kept = tuple(tuple(heads[part] for part in frame if part in heads) for frame in frames)
+    return kept, tuple("".join(text) for text in texts)
 
 
 def recorded_html(record: Record) -> str:

@@ -17,6 +17,7 @@ from medusa_lib.teaching.shared.record import (
     Record,
     RecordedControl,
     check_known,
+    joined,
 )
 
 Grid = Mapping[str, Sequence[object] | EllipsisType]  # ...: every value the control has
@@ -28,6 +29,7 @@ class Recordable(Protocol):
 
     grid: Grid
     number: object
+    recorded: bool
     says: str
 
     def value_of(self, name: str) -> object:
@@ -86,14 +88,14 @@ def text_of(control: w.Widget, value: object) -> str:
 
 
 def values_for(name: str, control: w.Widget, now: object, given: object) -> list[object] | None:
-    """The values of a grid in order, the one now among them; None: all there will be.
+    """The values of a grid in order, the one now among them; None: a slider's, as they will be.
 
     Raises ValueError for none, for what is no sequence and for what the control cannot show.
     """
     if given is ...:
         if not every_value(control):
             raise ValueError(f"grid[{name!r}] must list its values, got ...")
-        return None
+        return None if kind_of(control) == "range" else every_value(control)
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise ValueError(f"grid[{name!r}] must be a sequence of values, got {given!r}")
     for value in given:
@@ -124,26 +126,30 @@ class Recording:
     def run(self) -> Record:
         """Every combination in turn; afterwards the panel is as it was."""
         number, self.panel.number = self.panel.number, self.name
+        self.panel.recorded = True
         try:
             self.panel.update()
+            self.panel.drawn()  # a run may move its own sliders
+            self.starts = {one: self.panel.value_of(one) for one in self.controls}
             self.walk(list(self.controls), ())
         finally:
-            self.panel.number = number
+            self.panel.number, self.panel.recorded = number, False
             for name, value in self.starts.items():
                 self.panel.turn(name, value)
                 self.panel.drawn()
             self.panel.update()
+            self.panel.drawn()
         return self.record()
 
     def walk(self, left: list[str], at: tuple[object, ...]) -> None:
         """Keep the frames of all combinations of the controls that are left."""
-        frame = self.panel.drawn()
         if not left:
-            self.seen[at] = self.frames.keep(frame)
+            self.seen[at] = self.frames.keep(self.panel.drawn())
             return
         name, *rest = left
-        values = self.values[name] or every_value(self.controls[name])
-        for value in values:
+        if self.values[name] is None:
+            self.panel.drawn()  # a run may move that slider's end
+        for value in self.values[name] or every_value(self.controls[name]):
             self.panel.turn(name, value)
             self.walk(rest, (*at, value))
 
@@ -151,14 +157,15 @@ class Recording:
         """What was seen, as plain data."""
         controls = [self.recorded(i, name) for i, name in enumerate(self.controls)]
         places = itertools.product(*(control.values for control in controls))
+        frames, parts = joined(list(self.frames.numbers), list(self.frames.parts))
         return Record(
             name=self.name,
             panel=type(self.panel).__name__,
             says=self.panel.says,
             controls=tuple(controls),
             table=tuple(self.seen.get(at, NONE_THERE) for at in places),
-            frames=tuple(self.frames.numbers),
-            parts=tuple(self.frames.parts),
+            frames=frames,
+            parts=parts,
         )
 
     def recorded(self, i: int, name: str) -> RecordedControl:

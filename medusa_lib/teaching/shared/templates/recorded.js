@@ -42,7 +42,7 @@ document.querySelectorAll(".medusa-recorded:not([data-ready])").forEach(panel =>
     shown = frame();
     view.style.minHeight = view.offsetHeight + "px"; // so that the page does not jump
     view.innerHTML = record.frames[shown].map(part => record.parts[part]).join("");
-    const says = view.querySelector(".says, [role=img]");
+    const says = view.querySelector(".told, .says, [role=img]");
     told.textContent = says ? says.getAttribute("aria-label") || says.textContent : "";
   }
 
