@@ -29,7 +29,8 @@ Which may import which
                   those, and teaching, but not each other
     classroom     those, and exercises
     __main__.py   `python -m medusa_lib`: anything
-    Only classroom/ knows a notebook, and base/ and steps/ know neither plots nor widgets.
+    Only classroom/ knows a notebook, and teaching/shared/cells.py, which records its panels for a
+    page; base/ and steps/ know neither plots nor widgets.
 
 A lesson's word names its file on every floor. STEP3's word is `sampling`:
     medusa_lib/steps/sampling.py           the code that it teaches
@@ -51,6 +52,7 @@ To add something (tests/test_adding.py does each of these in a copy)
         between neighbours and the counted minutes.
     A panel: two files. Its room, on Panel of medusa_lib/teaching/shared/panel.py and the
         sliders of medusa_lib/teaching/shared/controls.py; the cell of the notebook that shows it.
+        Its `grid` says at which values a page without Python shows it.
     An exercise: two files. Its grader in the lesson's file of medusa_lib/exercises/, on `check`
         of medusa_lib/exercises/grading.py; in the notebook a cell with the stub, and one with
         the check below it.

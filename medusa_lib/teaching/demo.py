@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import ClassVar
 
 import ipywidgets as w
 from markupsafe import Markup
@@ -18,6 +19,7 @@ from medusa_lib.demo import PROMPT, Comparison, compare, speedup_row
 from medusa_lib.engine.twin import get_ready
 from medusa_lib.steps.model import LM, load_lm
 from medusa_lib.steps.utilities import decode
+from medusa_lib.teaching.device import text_so_far
 from medusa_lib.teaching.loops import plot_tokens_against_passes
 from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.shared.controls import (
@@ -36,6 +38,7 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import render, token_texts
 from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.worker import threads_beside
 
 
@@ -45,13 +48,19 @@ def run_html(lm: LM, run: Generation) -> str:
     return render("run", decode(lm, run.prompt_ids), tokens)
 
 
-def metrics_html(runs: dict[str, Generation], *more: tuple[str, ...]) -> str:
+def metrics_html(runs: dict[str, Generation], *more: tuple[str, ...], timed: bool = True) -> str:
     """The figures of each run side by side, each under its label with its denominator.
 
-    more: further rows, a label and then a cell for each run.
+    more: further rows, a label and then a cell for each run. timed: with the seconds.
     """
     keyed = [*zip(LABELS, metrics_rows(*runs.values()), strict=True), *(("more", m) for m in more)]
+    keyed = [row for row in keyed if timed or row[0] != "seconds"]
     return render("metrics", list(runs), [(key, label, cells) for key, (label, *cells) in keyed])
+
+
+def written_by(run: Generation, loops: int) -> int:
+    """How many tokens a run had written after so many loops."""
+    return sum(len(loop.emitted) for loop in run.loops[:loops])
 
 
 BLINK = 0.05  # seconds; the demo moves its progress bar no more often
@@ -68,11 +77,13 @@ class DemoPanel(RunPanel):
     """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
     again = "press Run to start again"
+    grid: ClassVar[Grid] = {"presets": ..., "drafter": ("ngram", "heads_tree"), "loops": ...}
 
     @checked
     def __init__(self, lm: LM, prompt: Prompt = PROMPT) -> None:
         self.result: Comparison | None = None
         self.drafted_by, self.prompt = "", text_box(prompt)
+        self.ran = ("", "")  # prompt and drafter of the newest runs
         known = prompt if prompt in PRESETS else None
         self.presets = dropdown("presets", known, PRESETS, WIDE)
         self.model = model_box(lm.model_id, (SHIPPED_MODEL, "distilgpt2"))
@@ -81,12 +92,14 @@ class DemoPanel(RunPanel):
         self.temperature, self.top_p, self.span = knob_sliders()
         self.tokens, self.seed = slider("new tokens", 30, 1, 200), seed_box(7)
         self.go = go_button("Run", "Run all decoders")
+        self.loops = slider("loops", 0, 0, 0)
         knobs = [self.temperature, self.top_p, self.span, self.tokens, self.seed]
         boxes = [self.prompt, self.presets, self.model, self.drafter]
-        super().__init__([*boxes, w.VBox(knobs)], "560px", lm, unit="progress")
+        super().__init__([*boxes, w.VBox([*knobs, self.loops])], "560px", lm, unit="progress")
         self.presets.observe(self._take_preset, names="value")
         self.go.on_click(lambda _button: self.update())
         observe(self.restart, self.drafter, *knobs)
+        observe(self.step, self.loops)
         self.view.value = "<p>Press <b>Run</b>.</p>"
         self.says = (
             "Panel: prompt, presets, model, who drafts for the cure, sliders for temperature, "
@@ -115,11 +128,29 @@ class DemoPanel(RunPanel):
 
     def new_picture(self, stop: threading.Event) -> str:
         """Load the model if it changed, run all decoders, then HTML."""
-        return self.picture(self.compare(stop))
+        result = self.compare(stop)
+        self.plots = self.plots_of(result)
+        self.loops.max = max(len(run.loops) for run in result.runs.values())
+        self.loops.value = self.loops.max
+        return self.picture(result)
+
+    def step(self) -> None:
+        """Show another number of loops of the same runs: no model pass."""
+        if self.result is not None:
+            self.view.value = self.picture(self.result)
+
+    def drawn(self) -> str:
+        """The picture at the controls' values; runs first if these runs are others'."""
+        before = super().drawn()
+        if self.ran == (self.prompt.value, self.drafter.value):
+            return before
+        self.update()
+        return super().drawn()
 
     def compare(self, stop: threading.Event) -> Comparison:
         """All runs at the controls' values. Raises StoppedError if cancelled on the way."""
         cfg, prompt, drafter = self.cfg(), self.prompt.value, self.drafter.value
+        self.ran = (prompt, drafter)
         if self.lm.model_id != cfg.MODEL_ID:
             self.tell(f"loading {cfg.MODEL_ID} …")
             self.lm = load_lm(cfg.MODEL_ID, self.lm.device)
@@ -143,20 +174,37 @@ class DemoPanel(RunPanel):
         self.result, self.drafted_by = result, drafter
         return result
 
-    def picture(self, result: Comparison) -> str:
-        """HTML: the texts side by side, identical or not, the figures, two plots."""
-        runs = result.runs
-        others = {name: run for name, run in runs.items() if run is not result.cached}  # its twin
-        shown = {name: Markup(run_html(self.lm, run)) for name, run in others.items()}
-        by = {name: words for words, name in MORE_DRAFTER_NAMES}[self.drafted_by]
-        small = self.drafted_by == "draft_model"
-        by += "; its draft passes are passes of that smaller model" if small else ""
+    def plots_of(self, result: Comparison) -> tuple[str, str]:
+        """Per-loop acceptance and tokens against passes, of the whole runs."""
         loops, label = result.medusa.loops, "per-loop acceptance"
         acceptance = self.figure(lambda ax: plot_acceptance(loops, ax), (8, 2.6), label, "loops")
-        label = "tokens against passes"
+        others, label = without_twin(result), "tokens against passes"
         passes = self.figure(
             lambda ax: plot_tokens_against_passes(others, ax), (6, 2.8), label, "passes"
         )
-        figures = (metrics_html(runs, speedup_row(result)), acceptance, passes)
+        return acceptance, passes
+
+    def picture(self, result: Comparison) -> str:
+        """HTML: the texts side by side as far as the loops went, then of the whole runs whether
+        they are identical, the figures and two plots.
+        """
+        count, others = self.loops.value, without_twin(result)
+        written = {name: written_by(run, count) for name, run in others.items()}
+        shown = {
+            name: Markup(text_so_far(self.lm, run, written[name])) for name, run in others.items()
+        }
+        by = {name: words for words, name in MORE_DRAFTER_NAMES}[self.drafted_by]
+        small = self.drafted_by == "draft_model"
+        by += "; its draft passes are passes of that smaller model" if small else ""
+        more = () if self.recorded else (speedup_row(result),)
+        table = metrics_html(result.runs, *more, timed=not self.recorded)
+        counts = ", ".join(f"{name} {tokens}" for name, tokens in written.items())
+        told = f"tokens written after {count} of at most {self.loops.max} loops: {counts}"
         same = "identical: yes" if result.identical else "identical: NO"
-        return render("demo", shown, same, by, [Markup(figure) for figure in figures])
+        figures = [Markup(figure) for figure in (table, *self.plots)]
+        return render("demo", shown, told, same, by, figures)
+
+
+def without_twin(result: Comparison) -> dict[str, Generation]:
+    """The runs by name, but for cached greedy, which writes greedy's text token by token, too."""
+    return {name: run for name, run in result.runs.items() if run is not result.cached}

@@ -91,6 +91,7 @@ SLIDERS = [
     "top-p",
     "span",
     "new tokens",
+    "loops",
     "passes",
     "difference",
     "heads",
