@@ -43,7 +43,8 @@ SETTINGS = {
 THEME = {
     "use_download_button": False,
     "use_fullscreen_button": False,
-    "home_page_in_toc": True,
+    "navbar_persistent": [],
+    "secondary_sidebar_items": {"**": ["page-toc.html"], "index": []},
     "show_navbar_depth": 1,
     "search_bar_text": "Search the course",
     "footer_content_items": ["extra-footer.html"],

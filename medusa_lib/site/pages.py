@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ def bars(readme: str) -> list[tuple[str, str, float]]:
     """The landing page's figures: name, tokens per second as printed, share of the greatest."""
     found = speeds(bench_block(readme))
     best = fastest_own(found)
-    shown = {**SHOWN, best: f"the course's cure, {best[0].lower() + best[1:]}"}
+    shown = {**SHOWN, best: f"the course's cure: {best}"}
     most = max(number(found[row]) for row in shown)
     rows = [(name, found[row], number(found[row]) / most) for row, name in shown.items()]
     return sorted(rows, key=lambda row: row[2])
@@ -116,10 +117,17 @@ def source_pages(package: Path, files: Iterable[str]) -> dict[str, str]:
     """Page → Markdown: each file of the package that a lesson names, and their list."""
     pages, rows = {}, []
     for file in sorted(files):
-        code = (package / file).read_text(encoding="utf-8")
-        pages[source_page(file)] = f"# `{file}`\n\n````````python\n{code.rstrip()}\n````````\n"
-        rows.append((file, os.path.basename(source_page(file))))
+        code = (package / file).read_text(encoding="utf-8").rstrip()
+        back = "[All files that the lessons name](index.md)"
+        head = f"---\norphan: true\n---\n# `{file}`\n\n{back}\n\n"
+        pages[source_page(file)] = f"{head}````````python\n{code}\n````````\n"
+        does = first_line(code)
+        rows.append(f"- [`{file}`]({os.path.basename(source_page(file))}.md): {does}")
     head = "# Source code\n\nThe files of `medusa_lib` that the lessons name.\n\n"
-    tree = "\n".join(f"{title} <{page}>" for title, page in rows)
-    pages["source/index"] = f"{head}```{{toctree}}\n:maxdepth: 1\n\n{tree}\n```\n"
+    pages["source/index"] = head + "\n".join(rows) + "\n"
     return pages
+
+
+def first_line(code: str) -> str:
+    """What a file says of itself in the first line of its docstring."""
+    return (ast.get_docstring(ast.parse(code)) or "no docstring").splitlines()[0]

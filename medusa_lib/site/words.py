@@ -16,12 +16,13 @@ from medusa_lib.base.course import Lesson
 
 LEARNED = re.compile(r"\*\*Words learned:\*\* (.*?)\.?$", re.M)
 UNREAD = re.compile(  # what is no running text: folded, code, headings, the frame of a lesson
-    r"<details>.*?</details>|```.*?```|`[^`\n]*`|^#.*$|\*\*Goal\.\*\*.*$|^←.*$|<[^>\n]*>"
-    r"|\*\*Words learned:\*\*.*|\]\([^)\n]*\)|^\|[-| :]+\|$",
-    re.S | re.M,
+    r"(?s:<details>.*?</details>|```.*?```)|`[^`\n]*`|^#.*$|^\*\*Next:\*\*.*$|^←.*$"
+    r"|<[^>\n]*>|\*\*Words learned:\*\*.*|\]\([^)\n]*\)|^\|[-| :]+\|$",
+    re.M,
 )
 SENTENCE = re.compile(r"(?<=[.!?])[*)\"]*\s+(?=[A-Z*`\"(δε])")
-LEANS = re.compile(r"(It|Its|So|This|That|Such|They|Here|Then|These|Both|One such|Ours)\b")
+LEANS = re.compile(r"(It|Its|So|This|That|Such|They|Here|Then|These|Both|One such|We call)\b")
+SHORT = 24  # letters: a sentence shorter than this says too little alone
 FORMS = (  # of a word's first use, best first; {} is the word
     r"\*\*(?:An? |The )?(?P<word>{})[.:]?\*\*",
     r"\*\*(?:\w+ )?(?P<word>{})(?: \w+)?[.:]?\*\*",
@@ -63,30 +64,36 @@ def running_text(source: str) -> str:
 
 
 def patterns(term: str) -> Iterator[re.Pattern[str]]:
-    """What to look for, best first: the whole word in each form, then its first part."""
+    """What to look for, best first: the whole word in each form, then its first part in bold."""
     whole = re.sub(r" \(.*\)| [a-zα-ω]$", "", term)
     for part in dict.fromkeys((term, whole, whole.split(" ", maxsplit=1)[0])):
-        for form in FORMS:
-            yield re.compile(form.format(rf"{re.escape(part)}(?:s|es|ed|ly|ing|ying)?"), re.I)
+        forms = FORMS if part in (term, whole) else FORMS[:2]
+        word = rf"{re.escape(part)}(?:s|es|ed|ly|ing|ying)?"
+        yield from (re.compile(form.format(word), re.I) for form in forms)
 
 
 def meaning_at(text: str, start: int, end: int) -> str:
-    """The sentence around letters start to end, with the one before if it leans on that."""
-    first = max(text.rfind("\n", 0, start), text.rfind("| ", 0, start) + 1) + 1
-    last = text.find("\n", end)
+    """The sentence around letters start to end; with the one before if it leans on that, and
+    with the one after if it is a mere heading."""
+    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     line = text[first : len(text) if last < 0 else last]
+    if line.startswith("|"):
+        return plain_line(line)
     cuts = [0, *(cut.end() for cut in SENTENCE.finditer(line)), len(line)]
     at = max(i for i, cut in enumerate(cuts[:-1]) if cut <= start - first)
-    begin = at - 1 if at and LEANS.match(line[cuts[at] :].lstrip("*")) else at
-    return plain_line(line[cuts[begin] : cuts[at + 1]])
+    begin = at - bool(at and LEANS.match(line[cuts[at] :].lstrip("*(")))
+    stop = at + 1 + (cuts[at + 1] - cuts[begin] < SHORT and at + 2 < len(cuts))
+    return plain_line(line[cuts[begin] : cuts[stop]])
 
 
 def plain_line(line: str) -> str:
     """A line of Markdown that can stand elsewhere: no links, no tags, no list's or table's sign."""
     line = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line)
     line = re.sub(r"</?\w[^>]*>", "", line)
-    line = re.sub(r"^\s*(?:[-+] |\d+\. |\| ?)", "", line)
-    return re.sub(r"\s*\|\s*", " · ", line.strip(" |"))
+    line = re.sub(r"^\s*(?:[-+] |\d+\. )", "", line).strip()
+    if line.startswith("|"):
+        line = re.sub(r"\s*\|\s*", " · ", line.strip(" |"))
+    return line[1:] if line.startswith("(") and ")" not in line else line
 
 
 def first_use(lesson: Lesson, notebook: NotebookNode, term: str) -> WordUse:

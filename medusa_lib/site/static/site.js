@@ -1,6 +1,6 @@
 // The landing page's live picture. Without this script the page shows both finished texts.
 "use strict";
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) {
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false; // no page may read another from disk
 }
 document.addEventListener("DOMContentLoaded", () => {
