@@ -49,6 +49,11 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_it_holds_each_file_of_the_package_and_nothing_else(wheel) -> None:
     """Code, weights, prompts and cards; no test, no notebook."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    beside = {name for name in names if ".data/" in name}  # what pip puts into the environment
+    names -= beside
+    assert [name.partition(".data/data/")[2] for name in beside] == [
+        "etc/jupyter/jupyter_nbconvert_config.py"
+    ]
     assert names == {name for name in tracked() if name.startswith("medusa_lib/")}
     assert {Path(name).suffix for name in names} >= {".py", ".safetensors", ".json", ".txt", ".md"}
 

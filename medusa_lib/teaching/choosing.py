@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from matplotlib.axes import Axes
 
@@ -25,6 +26,7 @@ from medusa_lib.measure.formulas import expected_tokens
 from medusa_lib.teaching.shared.controls import dropdown, log_slider, observe, slider
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREY,
@@ -151,6 +153,13 @@ def on_grid(computer: Computer) -> Computer:
 
 class PlannerPanel(Panel):
     """BEYOND13: α, draft cost, span, users, context and a machine over the expected speed-up."""
+
+    grid: ClassVar[Grid] = {
+        "model": ...,
+        "alpha": (0.5, 0.8, 0.95),
+        "draft_cost": (0.0, 0.2),
+        "span": (1, 3, 7),
+    }
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from typing import ClassVar
 
 import ipywidgets as w
 from markupsafe import Markup
@@ -22,6 +23,7 @@ from medusa_lib.steps.utilities import decode
 from medusa_lib.teaching.shared.controls import observe, slider, text_box
 from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import KIND_COLOURS, axes_for, label_of
 
 OPENING = "In the middle of the forest stood"
@@ -76,6 +78,11 @@ def word_of(text: str) -> str:
 
 class RacePanel(RunPanel):
     """STEP0: one text written token by token, and by guess and check, pass after pass."""
+
+    grid: ClassVar[Grid] = {
+        "prompt": ("Once upon a time there was a", "The wolf looked at the little girl and"),
+        "passes": ...,
+    }
 
     @checked
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from matplotlib.axes import Axes
 
@@ -25,6 +26,7 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     KIND_COLOURS,
     KIND_HATCHES,
@@ -56,6 +58,12 @@ REDRAW_SECONDS = 0.25  # while a run goes on; drawing takes longer than a loop
 
 class DraftersPanel(RunPanel):
     """BEYOND2: drafter, span, adaptive span and temperature over per-loop acceptance."""
+
+    grid: ClassVar[Grid] = {
+        "drafter": ...,
+        "span": (1, 2, 4, 8),
+        "adaptive": ...,
+    }
 
     again = "change a control to run again"
 

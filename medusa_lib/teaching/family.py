@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from medusa_lib.steps.model import LM
 from medusa_lib.teaching.shared.controls import observe, slider, text_box
 from medusa_lib.teaching.shared.html import says_html, token_texts
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -259,6 +261,11 @@ def plot_reached(rows: Mapping[str, tuple[float, float, float]], ax: Axes | None
 
 class JacobiPanel(Panel):
     """BEYOND12: a prompt, how many places are guessed at once, and the passes so far."""
+
+    grid: ClassVar[Grid] = {
+        "count": (4, 8, 12),
+        "passes": ...,
+    }
 
     @checked
     def __init__(self, lm: LM, prompt: Prompt = PROMPT, count: Positive = 8) -> None:

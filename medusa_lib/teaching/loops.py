@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ from medusa_lib.teaching.prefix_accept import plot_acceptance
 from medusa_lib.teaching.shared.controls import knob_sliders, observe
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import RunPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     axes_for,
     open_frame,
@@ -77,6 +79,12 @@ def plot_spread(
 
 class LoopsPanel(RunPanel):
     """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
+
+    grid: ClassVar[Grid] = {
+        "temperature": (0.0, 0.5, 0.9, 1.5),
+        "top_p": (0.5, 0.95),
+        "span": (1, 3, 5, 8),
+    }
 
     @checked
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ from medusa_lib.steps.utilities import decode
 from medusa_lib.teaching.shared.controls import observe, slider
 from medusa_lib.teaching.shared.html import mark_html, says_html, table_html, token_texts
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     axes_for,
     name_lines,
@@ -122,6 +124,11 @@ def guesses_rows(lm: LM, guesses: Guesses) -> list[list[str]]:
 
 class GuessesPanel(Panel):
     """BEYOND5: a place in a greedy text and a number of heads, over what those heads guess."""
+
+    grid: ClassVar[Grid] = {
+        "place": ...,
+        "count": ...,
+    }
 
     @checked
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.shared.controls import dropdown, observe, slider
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREY,
@@ -74,6 +76,11 @@ def margins_words(gap: PassGap, bound: float) -> str:
 
 class NumbersPanel(Panel):
     """BEYOND11: a type of number and a bound, over the margins of a few texts."""
+
+    grid: ClassVar[Grid] = {
+        "numbers_of": ...,
+        "bound": (0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
+    }
 
     def __init__(self, gaps: Mapping[str, PassGap], bound: float = 1.0) -> None:
         self.gaps = gaps

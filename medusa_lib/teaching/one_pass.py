@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from markupsafe import Markup
@@ -24,6 +25,7 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import legend_html, render, says_html, token_texts
 from medusa_lib.teaching.shared.panel import StepPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     axes_for,
     label_of,
@@ -183,6 +185,13 @@ def plot_pass_cost(costs: Mapping[str, Mapping[int, float]], ax: Axes | None = N
 
 class OnePassPanel(StepPanel):
     """BEYOND1: a run loop by loop: what one pass read, its mask, what was kept and cut."""
+
+    grid: ClassVar[Grid] = {
+        "prompt": ("In the middle of the forest stood",),
+        "drafter": ...,
+        "span": (1, 2, 4, 8),
+        "loop": ...,
+    }
 
     view_of = staticmethod(pass_view)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from medusa_lib.base.checks import checked
 from medusa_lib.base.words import Prompt
 from medusa_lib.demo import PROMPT
@@ -11,11 +13,18 @@ from medusa_lib.steps.utilities import last_logits
 from medusa_lib.teaching.shared.controls import checkbox, observe, temperature_slider, top_p_slider
 from medusa_lib.teaching.shared.html import says_html
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.utilities import NextTokens, bars_html, next_tokens
 
 
 class SamplingPanel(Panel):
     """STEP3: temperature and top-p over the next-token bars. Moves redraw from cached logits."""
+
+    grid: ClassVar[Grid] = {
+        "temperature": (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 2.0),
+        "top_p": (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+        "standard": (False, True),
+    }
 
     @checked
     def __init__(

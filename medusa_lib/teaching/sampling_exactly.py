@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import says_html, table_html
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -297,6 +299,12 @@ def plot_misfits(
 
 class SamplingExactlyPanel(Panel):
     """BEYOND4: temperature, top-p and the draft's distance over what p and q share, four words."""
+
+    grid: ClassVar[Grid] = {
+        "temperature": (0.0, 0.5, 1.0, 1.5, 2.0),
+        "top_p": (0.5, 0.8, 0.9, 1.0),
+        "difference": (0.0, 0.5, 1.0, 1.5, 2.0),
+    }
 
     @checked
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from IPython.display import HTML
@@ -20,6 +21,7 @@ from medusa_lib.measure.systems import (
 from medusa_lib.teaching.shared.controls import dropdown, observe
 from medusa_lib.teaching.shared.html import says_html, table_html
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import BLUE, axes_for
 
 
@@ -60,6 +62,11 @@ def setting_words(row: Setting) -> str:
 
 class SystemsPanel(Panel):
     """BEYOND10: a system and a word of the course → the setting, and where that stands."""
+
+    grid: ClassVar[Grid] = {
+        "system": ...,
+        "word": ...,
+    }
 
     def __init__(self, system: str = "vLLM", word: str = "span") -> None:
         setting_for(system, word)

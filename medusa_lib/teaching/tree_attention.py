@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from markupsafe import Markup
@@ -32,6 +33,7 @@ from medusa_lib.teaching.shared.controls import (
 )
 from medusa_lib.teaching.shared.html import render, token_texts
 from medusa_lib.teaching.shared.panel import StepPanel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREEN,
@@ -292,6 +294,12 @@ MOST_NODES = 32  # that the picture has room for
 
 class TreePanel(StepPanel):
     """BEYOND7: heads, nodes and temperature over one loop's tree, its mask and the run's τ."""
+
+    grid: ClassVar[Grid] = {
+        "depth": (1, 3),  # and all of them
+        "nodes": (1, 4, 16),
+        "loop": ...,
+    }
 
     view_of = staticmethod(tree_view)
 

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ from medusa_lib.steps.utilities import last_logits
 from medusa_lib.teaching.shared.controls import observe, slider, temperature_slider
 from medusa_lib.teaching.shared.html import says_html, token_texts
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREY,
@@ -203,6 +205,12 @@ def plot_bound(
 
 class TypicalPanel(Panel):
     """BEYOND8: temperature, ε and δ over which next tokens are typical, from cached logits."""
+
+    grid: ClassVar[Grid] = {
+        "temperature": (0.4, 0.8, 1.2),
+        "epsilon": (0.0, 0.05, 0.09, 0.3, 1.0),
+        "delta": (0.0, 0.1, 0.3, 1.0),
+    }
 
     shown = 10
 

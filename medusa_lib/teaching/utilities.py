@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from medusa_lib.steps.utilities import encode, last_logits
 from medusa_lib.teaching.shared.controls import observe, text_box
 from medusa_lib.teaching.shared.html import render, token_texts
 from medusa_lib.teaching.shared.panel import Panel
+from medusa_lib.teaching.shared.recording import Grid
 from medusa_lib.teaching.shared.style import (
     BLUE,
     GREY,
@@ -121,6 +123,23 @@ def bars_html(panel: Panel, view: NextTokens, label: str) -> str:
 
 class TokensPanel(Panel):
     """STEP2: a text's tokens as chips, and the most probable next tokens."""
+
+    grid: ClassVar[Grid] = {
+        "text": (  # letters large and small, a word in pieces, spaces, figures, what is no letter
+            PROMPT,
+            "The king and the queen",
+            "the king and the queen",
+            "the king and the queens",
+            "In the middle of the forest stood",
+            "Peter Rabbit",
+            "unbelievably",
+            "12345678",
+            "a  b   c",
+            "Once upon a time there was a ",
+            "naïve café",
+            "x = f(y) + 1",
+        )
+    }
 
     @checked
     def __init__(self, lm: LM, text: str = PROMPT) -> None:

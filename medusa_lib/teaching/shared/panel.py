@@ -28,6 +28,8 @@ from medusa_lib.teaching.shared.controls import (
     slider,
 )
 from medusa_lib.teaching.shared.html import figure_html, render
+from medusa_lib.teaching.shared.record import Record
+from medusa_lib.teaching.shared.recording import Grid, Recording
 from medusa_lib.teaching.shared.worker import StoppedError, Worker, threads_beside
 
 
@@ -38,6 +40,7 @@ class Panel(w.VBox):
     """
 
     numbers = itertools.count(1)
+    grid: Grid = {}  # what is recorded unless something else is asked for; {}: nothing can be
 
     def __init__(self, controls: list[w.Widget], height: str = "auto") -> None:
         self.number, self.says = next(Panel.numbers), ""
@@ -61,6 +64,29 @@ class Panel(w.VBox):
             self.tell(str(stopped))
         except Exception as error:  # a callback that raises shows nothing at all
             self.complain(str(error) or type(error).__name__)
+
+    def record(self, grid: Grid | None = None, name: str = "recorded") -> Record:
+        """What this panel shows at all combinations of some values of its controls.
+
+        grid: control → its values, or ... for all; None: the panel's own. The values that the
+        controls have now are always among them. name: begins the ids within, one for a page.
+        Raises ValueError for an unknown control, and for values that it cannot show.
+        """
+        return Recording(self, self.grid if grid is None else grid, name).run()
+
+    def value_of(self, name: str) -> object:
+        """What a control is set to."""
+        return getattr(self, name).value
+
+    def turn(self, name: str, value: object) -> None:
+        """Set a control, as a learner would."""
+        getattr(self, name).value = value
+
+    def drawn(self) -> str:
+        """The picture at the controls' values. Raises ValueError if there is a message instead."""
+        if 'role="alert"' in self.message.value:
+            raise ValueError(f"controls must have values that can be drawn: {self.message.value}")
+        return self.view.value
 
     def complain(self, text: str) -> None:
         """Show an error message beside the controls."""
@@ -108,6 +134,29 @@ class DraftPanel(Panel):
         """Redraw for the sliders' values."""
         self.redraw(self.picture)
 
+    @property
+    def grid(self) -> Grid:
+        """Cold, usual and hot draws, a small and the whole nucleus, short and long, three times."""
+        seeds = [self.seed + i * self.seeds for i in range(3)]
+        return {
+            "temperature": (0.0, 0.5, 0.9, 1.5),
+            "top_p": (0.5, 0.95, 1.0),
+            "span": (1, 3, 5, 8),
+            "again": seeds,
+        }
+
+    def value_of(self, name: str) -> object:
+        """What a control is set to; of "Draft again" the seed."""
+        return self.seed if name == "again" else super().value_of(name)
+
+    def turn(self, name: str, value: object) -> None:
+        """Set a control; "Draft again" to a seed."""
+        if name != "again":
+            super().turn(name, value)
+            return
+        self.seed = value
+        self.update()
+
     def next_seed(self, _button: object = None) -> None:
         """Draft again from the next seeds."""
         self.seed += self.seeds
@@ -145,6 +194,11 @@ class RunPanel(Panel):
         get_ready(self.lm, self.tell)
         self.redraw(lambda: self.new_picture(stop))
         self.cancel.disabled = True
+
+    def drawn(self) -> str:
+        """The picture at the controls' values, when the run is done."""
+        self.worker.wait(600)
+        return super().drawn()
 
     def check(self, stop: threading.Event, said: str) -> None:
         """Raises StoppedError if the run is to end; one that was overtaken says nothing."""
