@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medusa_lib.site.build import EXTRA, build_site, page_sizes
+from medusa_lib.site.panels import ALL
 
 PROJECT = Path(__file__).parents[2]
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme")
@@ -24,6 +25,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=PROJECT, help="the checkout to read")
     about = "the repository's web address; adds buttons to it, to Binder and to Colab"
     parser.add_argument("--repository", help=about)
+    about = "lessons whose panels shall move (all take minutes to record), or none"
+    parser.add_argument("--panels", nargs="*", default=ALL, metavar="LESSON", help=about)
     return parser.parse_args(argv)
 
 
@@ -43,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {', '.join(missing)} not installed: {EXTRA}", file=sys.stderr)
         return 2
     try:
-        build_site(args.out, args.project, args.repository)
+        build_site(args.out, args.project, args.repository, args.panels)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

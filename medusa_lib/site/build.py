@@ -6,15 +6,18 @@ import gzip
 import io
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
+from nbformat import NotebookNode
 
-from medusa_lib.base.course import LESSONS
-from medusa_lib.site.lessons import make_page, page_of, read_lessons
+from medusa_lib.base.course import LESSONS, Lesson
+from medusa_lib.site.lessons import make_page, read_lessons
 from medusa_lib.site.pages import bench_page, glossary, landing, source_pages
+from medusa_lib.site.panels import ALL, check_names, record_lessons
 from medusa_lib.site.race import run_race
 from medusa_lib.steps.model import load_lm
 
@@ -33,6 +36,7 @@ SETTINGS = {
     "html_css_files": ["site.css"],
     "html_js_files": ["site.js"],
     "html_favicon": str(HERE / "static" / "icon.svg"),
+    "html_context": {"default_mode": "auto"},  # the theme complains in each page without
     "html_copy_source": False,
     "html_show_copyright": False,
     "html_show_sphinx": False,
@@ -88,20 +92,38 @@ def settings_for(repository: str | None) -> dict[str, object]:
     return {**SETTINGS, "html_theme_options": theme}
 
 
-def write_sources(folder: Path, project: Path) -> None:
+def write_sources(folder: Path, project: Path, panels: Collection[str]) -> None:
     """All that Sphinx reads: the lessons' copies, and the pages made from what they say."""
-    package, notebooks = project / "medusa_lib", read_lessons(project)
     readme = (project / "README.md").read_text(encoding="utf-8")
-    uses, files = [], {lesson.file.removeprefix("medusa_lib/") for lesson in LESSONS}
-    minutes = {}
-    for lesson, notebook in notebooks.items():
-        minutes[lesson.name] = re.findall(r"about (\d+) minutes", notebook.cells[0].source)[0]
-        more_uses, more_files = make_page(lesson, notebook, package)
-        uses, files = [*uses, *more_uses], files | more_files
-        write(folder / lesson.notebook, nbformat.writes(notebook))
+    notebooks = read_lessons(project)
+    minutes = {lesson.name: minutes_of(notebook) for lesson, notebook in notebooks.items()}
     race = run_race(load_lm(device="cpu"))
     write(folder / "index.md", landing(readme, race, minutes))
     write(folder / "bench.md", bench_page(readme))
+    write_lessons(folder, project / "medusa_lib", notebooks, panels)
+
+
+def minutes_of(notebook: NotebookNode) -> str:
+    """What a lesson says that it takes. Raises ValueError for one that does not say it."""
+    found = re.search(r"about (\d+) minutes", notebook.cells[0].source)
+    if not found:
+        raise ValueError("a lesson must say 'about N minutes' at its top, got none")
+    return found[1]
+
+
+def write_lessons(
+    folder: Path,
+    package: Path,
+    notebooks: dict[Lesson, NotebookNode],
+    panels: Collection[str],
+) -> None:
+    """The lessons' pages, the glossary of their words and the files that they name."""
+    uses, files = [], {lesson.file.removeprefix("medusa_lib/") for lesson in LESSONS}
+    recorded = record_lessons(notebooks, panels)
+    for lesson, notebook in notebooks.items():
+        words, named = make_page(lesson, notebook, package, recorded[lesson])
+        uses, files = [*uses, *words], files | named
+        write(folder / lesson.notebook, nbformat.writes(notebook))
     write(folder / "glossary.md", glossary(uses))
     for page, text in source_pages(package, files).items():
         write(folder / f"{page}.md", text)
@@ -120,9 +142,7 @@ def run_sphinx(source: Path, out: Path, settings: dict[str, object]) -> None:
 
     complaints, cache = io.StringIO(), out.with_name("doctrees")
     with patch_docutils(), docutils_namespace():
-        app = Sphinx(
-            source, None, out, cache, "html", settings, status=None, warning=complaints
-        )
+        app = Sphinx(source, None, out, cache, "html", settings, None, complaints)
         app.build(force_all=True)
     if complaints.getvalue().strip():
         raise RuntimeError(f"Sphinx complains:\n{complaints.getvalue()}")
@@ -140,12 +160,18 @@ def publish(built: Path, out: Path) -> None:
     shutil.copytree(built, out)
 
 
-def build_site(out: Path, project: Path, repository: str | None = None) -> None:
-    """Make the site in the folder `out` from the checkout `project`, which stays as it is."""
+def build_site(
+    out: Path, project: Path, repository: str | None = None, panels: Collection[str] = ALL
+) -> None:
+    """Make the site in the folder `out` from the checkout `project`, which stays as it is.
+
+    panels: names of the lessons whose panels move; the others keep their panels' sentences.
+    """
     check_out(out)
+    check_names(panels)
     with TemporaryDirectory() as scratch:
         source, built = Path(scratch) / "source", Path(scratch) / "html"
-        write_sources(source, project)
+        write_sources(source, project, panels)
         run_sphinx(source, built, settings_for(repository))
         publish(built, out)
 

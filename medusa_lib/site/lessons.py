@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from nbformat import NotebookNode
 from medusa_lib.base.course import LESSONS, Lesson
 from medusa_lib.site.pictures import describe_pictures
 from medusa_lib.site.words import WordUse, link_words, uses_of
+from medusa_lib.teaching.shared.cells import WIDGET, put_panels
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 PATH = re.compile(r"(?<!\[)`((?:medusa_lib/)?(?:[\w.]+/)*\w+\.py)`")
 FENCED = re.compile(r"(```.*?```|<details>.*?</details>)", re.S)
 
@@ -52,7 +52,10 @@ def file_meant(name: str, folder: str, package: Path) -> str | None:
 
 
 def link_files(text: str, lesson: Lesson, package: Path) -> tuple[str, set[str]]:
-    """Markdown with the files of the package that it names as links, and those files."""
+    """Markdown with the files of the package that it names as links, and those files.
+
+    The links are HTML, since nothing resolves those of a stored output.
+    """
     named: set[str] = set()
     folder = str(Path(lesson.file).parent).removeprefix("medusa_lib").strip("/")
     up = os.path.relpath(".", Path(lesson.notebook).parent)
@@ -62,7 +65,7 @@ def link_files(text: str, lesson: Lesson, package: Path) -> tuple[str, set[str]]
         if file is None:
             return found[0]
         named.add(file)
-        return f"[`{found[1]}`]({up}/{source_page(file)}.md)"
+        return f'<a href="{up}/{source_page(file)}.html"><code>{found[1]}</code></a>'
 
     parts = FENCED.split(text)
     parts[::2] = [PATH.sub(link, part) for part in parts[::2]]
@@ -81,12 +84,13 @@ def still_panel(data: NotebookNode) -> NotebookNode:
     return NotebookNode({"text/html": shown, "text/plain": data.get("text/plain", "")})
 
 
-def replace_widgets(notebook: NotebookNode, panel: Callable[[NotebookNode], NotebookNode]) -> None:
-    """Put in place of each stored widget what `panel` makes of its data."""
+def show_panels(notebook: NotebookNode, recorded: Mapping[str, str]) -> None:
+    """Panels as recordings, whose controls move; where there is none, its sentence."""
+    put_panels(notebook, recorded)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
-                output.data = panel(output.data)
+                output.data = still_panel(output.data)
 
 
 def link_all_files(lesson: Lesson, notebook: NotebookNode, package: Path) -> set[str]:
@@ -105,11 +109,14 @@ def link_all_files(lesson: Lesson, notebook: NotebookNode, package: Path) -> set
 
 
 def make_page(
-    lesson: Lesson, notebook: NotebookNode, package: Path
+    lesson: Lesson, notebook: NotebookNode, package: Path, recorded: Mapping[str, str]
 ) -> tuple[list[WordUse], set[str]]:
-    """Turn a notebook, in place, into its page → its words, and the files that it names."""
+    """Turn a notebook, in place, into its page → its words, and the files that it names.
+
+    recorded: cell's id → its panel as HTML.
+    """
+    show_panels(notebook, recorded)
     uses = uses_of(lesson, notebook)
     link_words(notebook, uses)
     describe_pictures(notebook)
-    replace_widgets(notebook, still_panel)
     return uses, link_all_files(lesson, notebook, package)

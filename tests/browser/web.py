@@ -13,13 +13,16 @@ import lab
 
 ROOT = Path(__file__).parents[2]
 BUILDS = ("first", "second")  # under different orders of Python's sets
+# All panels take minutes to record. SITE_PANELS="" in the environment records none; a list of
+# lessons, those.
+PANELS = os.environ.get("SITE_PANELS", "STEP0 STEP2 STEP5 BEYOND1").split()
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 1000}
 
 
 def start_build(out, seed):
     """Begin to build the site in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "medusa_lib.site", "--out", out],
+        [sys.executable, "-m", "medusa_lib.site", "--out", out, "--panels", *PANELS],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(seed)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,7 +78,12 @@ def page_in(browser, size=DESK, mode="light", still=True):
 def watch(page, base):
     """A list that gathers what goes wrong in a page, and each request that leaves `base`."""
     faults = lab.watch_errors(page)
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # that is a test that has gone on to a next page
+            faults.append(f"{request.failure}: {request.url}")
+
+    page.on("requestfailed", failed)
 
     def answered(response):
         if response.status >= 400:
