@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from tree import ROOT, run_with
+from tree import ROOT
 
 from medusa_lib.base.course import LESSONS
 from medusa_lib.site import __main__ as command
@@ -71,9 +70,3 @@ def test_named_files_become_links_but_not_in_code():
     assert named == {"beyond/trees.py"}
     link = '<a href="../source/beyond-trees.html"><code>beyond/trees.py</code></a>'
     assert linked == text.replace("`beyond/trees.py`", link)
-
-
-def test_help_needs_no_extra():
-    ran = run_with(ROOT, sys.executable, "-m", "medusa_lib.site", "--help", cwd=ROOT)
-    assert ran.returncode == 0
-    assert "--repository" in ran.stdout

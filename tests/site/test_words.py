@@ -51,7 +51,7 @@ def test_running_text_keeps_each_letters_place_and_blanks_what_is_none():
 @pytest.mark.parametrize(
     ("prose", "term", "meaning"),
     [
-        ("One. A **draw** picks. Two.", "draw", "A **draw** picks."),
+        ("One. A **draw** picks a token. Two.", "draw", "A **draw** picks a token."),
         ("A draw? A **draw** picks.", "draw", "A **draw** picks."),
         (
             "The **nucleus** (top-p) keeps. Two.",
