@@ -14,6 +14,7 @@ The floors, from the ground up
                 HTML templates) and toys/ below them
     exercises/  one file of graders a lesson, apart because they give answers away
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
+    site/       `python -m medusa_lib.site`: the course as static web pages; templates/, static/
     training/   from books to weights and their card; heads
     classroom/  `python -m medusa_lib.classroom`: a class's progress, grading with nbgrader
     pretrained/ data only: bookworm, its draft model bookmite, bookworm_heads, bookworm_exits
@@ -25,12 +26,12 @@ Which may import which
     demo.py       those, and beyond
     measure       those, and demo.py
     teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
-    exercises, bench, training
+    exercises, bench, site, training
                   those, and teaching, but not each other
     classroom     those, and exercises
     __main__.py   `python -m medusa_lib`: anything
-    Only classroom/ knows a notebook, and teaching/shared/cells.py, which records its panels for a
-    page; base/ and steps/ know neither plots nor widgets.
+    Only classroom/ and site/ know a notebook, and teaching/shared/cells.py, which records its
+    panels for a page; base/ and steps/ know neither plots nor widgets.
 
 A lesson's word names its file on every floor. STEP3's word is `sampling`:
     medusa_lib/steps/sampling.py           the code that it teaches

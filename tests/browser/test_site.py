@@ -1,0 +1,341 @@
+"""The course on the web, in a real browser: every page, from disk and from a host.
+
+What is built is what `python -m medusa_lib.site` builds, once for all tests of this file.
+"""
+
+import filecmp
+import html.parser
+import os
+import re
+import shutil
+from urllib.parse import unquote, urljoin, urlsplit
+
+import lab
+import pytest
+import web
+from playwright.sync_api import expect
+
+needs = "needs pip install -e '.[site]'"
+pytest.importorskip("sphinx_book_theme", reason=needs)
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=needs).Axe
+
+from medusa_lib.base.course import LESSONS  # noqa: E402 - only where it can be built
+from medusa_lib.site.build import check_out, page_sizes  # noqa: E402
+from medusa_lib.site.lessons import page_of, read_lessons  # noqa: E402
+from medusa_lib.site.race import PROMPT, run_race  # noqa: E402
+from medusa_lib.site.readme import bench_block, speeds  # noqa: E402
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(lab.CHROMIUM is None, reason="no Chromium on this machine"),
+]
+SUB_PATH = "some/course"  # a host may keep the site anywhere
+BAD = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """Two builds, begun at once: name → folder and process."""
+    folder = tmp_path_factory.mktemp("web")
+    outs = {name: folder / name / SUB_PATH for name in web.BUILDS}
+    started = {name: web.start_build(out, i) for i, (name, out) in enumerate(outs.items())}
+    yield {name: (out, started[name]) for name, out in outs.items()}
+    for build in started.values():
+        build.kill()
+
+
+@pytest.fixture(scope="module")
+def site(builds):
+    """The folder of a finished site."""
+    out, build = builds["first"]
+    web.finish(build)
+    return out
+
+
+@pytest.fixture(scope="module")
+def bases(site):
+    """Where the site's pages are: on disk, and below a path of a host."""
+    with web.served(site.parents[1]) as host:
+        yield {"disk": f"{site.as_uri()}/", "host": f"{host}/{SUB_PATH}/"}
+
+
+@pytest.fixture(params=["light", "dark"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture(params=["disk", "host"])
+def base(request, bases):
+    return bases[request.param]
+
+
+def test_every_page_opens_without_a_fault_and_asks_no_other_host(site, base, browser):
+    faults = []
+    with web.page_in(browser) as page:
+        found = web.watch(page, base.split(SUB_PATH)[0])
+        for name in web.pages_of(site):
+            page.goto(base + name, wait_until="load")
+            faults += [(name, fault) for fault in found]
+            found.clear()
+    assert not faults
+
+
+ONE_OF_EACH = """() => {  // axe looks at each letter's colour: of code, one of a kind will do
+  const seen = new Set();
+  for (const one of document.querySelectorAll(".highlight span[class]")) {
+    const kind = one.className + Boolean(one.closest(".cell_input"));
+    if (seen.has(kind)) one.replaceWith(...one.childNodes);
+    seen.add(kind);
+  }
+}"""
+
+
+def unlike(pages):
+    """All pages but those of source code, which are made alike; of them the first three."""
+    source = [page for page in pages if page.startswith("source/")]
+    return [page for page in pages if page not in source[3:]]
+
+
+def test_accessibility(site, bases, browser, mode):
+    faults = []
+    with web.page_in(browser, mode=mode) as page:
+        for name in unlike(web.pages_of(site)):
+            page.goto(bases["disk"] + name)
+            page.evaluate(ONE_OF_EACH)
+            found = Axe().run(page, options={"resultTypes": ["violations"]})
+            for fault in found.response["violations"]:
+                if fault["impact"] in BAD:
+                    seen = [(node["target"], node["html"][:150]) for node in fault["nodes"][:3]]
+                    faults.append((name, fault["id"], seen))
+    assert not faults
+
+
+CUT_OFF = """() => {
+  const scrolls = (one) => one && one !== document.body && (
+    ["auto", "scroll"].includes(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
+  const shown = (one) => one.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
+  const faults = [];
+  for (const one of document.querySelectorAll("main *")) {
+    const {left, right, width} = one.getBoundingClientRect();
+    if (width > 1 && (right > innerWidth + 1 || left < -1) && shown(one) && !scrolls(one))
+      faults.push(one.outerHTML.slice(0, 120));
+  }
+  return [document.documentElement.scrollWidth - innerWidth, faults.slice(0, 3)];
+}"""
+
+
+def test_on_a_phone_nothing_is_cut_off_and_no_page_scrolls_sideways(site, bases, browser):
+    faults = []
+    with web.page_in(browser, web.PHONE) as page:
+        for name in web.pages_of(site):
+            page.goto(bases["disk"] + name)
+            page.evaluate("document.querySelectorAll('main details').forEach((d) => d.open = true)")
+            wider, cut = page.evaluate(CUT_OFF)
+            faults += [(name, wider, cut)] if wider > 0 or cut else []
+    assert not faults
+
+
+class Links(html.parser.HTMLParser):
+    """What a page points to, what can be pointed to in it, and its pictures."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.ids, self.pictures, self.drawings = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.targets += [given[key] for key in ("href", "src") if given.get(key)]
+        self.ids += [given["id"]] if "id" in given else []
+        if tag == "img":
+            self.pictures.append(given.get("alt") or "")
+        if tag == "svg" and given.get("aria-hidden") != "true":
+            self.drawings.append(given.get("aria-label") or "")
+
+
+@pytest.fixture(scope="module")
+def parsed(site):
+    pages = web.pages_of(site)
+    return {name: Links((site / name).read_text(encoding="utf-8")) for name in pages}
+
+
+def test_every_link_leads_somewhere(site, parsed):
+    lost = []
+    for name, page in parsed.items():
+        for target in page.targets:
+            whole = urlsplit(urljoin(f"http://here/{name}", target))
+            path, anchor = unquote(whole.path).lstrip("/"), unquote(whole.fragment)
+            if whole.netloc != "here" or whole.scheme != "http":
+                lost += [(name, target)] if whole.scheme not in ("data", "https") else []
+            elif not (site / path).is_file() or (anchor and anchor not in parsed[path].ids):
+                lost.append((name, target))
+    assert not lost
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    """What a page loads without being asked to; a link that a reader may click is no matter."""
+    loads = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)="(?:https?:)?//[^"]*""")
+    imports = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:)?//[^)"']*""")
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".css"):
+            text = path.read_text(encoding="utf-8")
+            assert not loads.findall(text) + imports.findall(text), path
+
+
+def test_ids_are_unique_on_each_page(parsed):
+    twice = {name: [i for i in set(p.ids) if p.ids.count(i) > 1] for name, p in parsed.items()}
+    assert not {name: ids for name, ids in twice.items() if ids}
+
+
+def test_all_pictures_have_words(parsed):
+    for name, page in parsed.items():
+        for words in page.pictures:
+            assert len(words.split()) >= 4, (name, words)
+        assert all(page.drawings), name
+    assert sum(len(page.pictures) for page in parsed.values()) > 60
+
+
+def test_each_word_is_linked_to_the_glossary_and_back(parsed):
+    """Both ends are there, since every link leads somewhere: see above."""
+    for lesson in LESSONS:
+        page = f"{page_of(lesson)}.html"
+        first = [i for i in parsed[page].ids if i.startswith("word-")]
+        back = [t.partition("#")[2] for t in parsed["glossary.html"].targets if page in t]
+        assert first
+        assert set(first) == set(filter(None, back))
+        assert sum("glossary.html#term-" in target for target in parsed[page].targets) > len(first)
+
+
+def test_the_lessons_follow_each_other(site):
+    for before, after in zip(LESSONS, LESSONS[1:], strict=False):
+        text = (site / f"{page_of(before)}.html").read_text(encoding="utf-8")
+        following = re.search(r'<link rel="next"[^>]*href="([^"]+)"', text)[1]
+        assert os.path.basename(following) == f"{page_of(after).rpartition('/')[2]}.html"
+
+
+def test_the_pages_hold_what_the_notebooks_store(site, parsed):
+    """Pictures, printed lines and folded solutions are all there, and no cell was run."""
+    for lesson, stored in read_lessons(web.ROOT).items():
+        text = (site / f"{page_of(lesson)}.html").read_text(encoding="utf-8")
+        cells = stored.cells
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        pngs = [o for o in outputs if "image/png" in o.get("data", {})]
+        assert len(parsed[f"{page_of(lesson)}.html"].pictures) >= len(pngs)
+        folded = sum(cell.source.count("<details") for cell in cells)
+        assert text.count("<details><summary>") == folded
+        plain = html.unescape(re.sub("<[^>]+>", "", text))
+        for output in outputs:
+            for line in output.get("text", "").splitlines():
+                assert line in plain, (lesson.name, line)
+
+
+def test_a_solution_unfolds_by_keyboard(bases, browser):
+    with web.page_in(browser) as page:
+        page.goto(bases["disk"] + "STEP3_sampling.html")
+        folded = page.locator("details").filter(has_text="def softmax_by_hand")
+        expect(folded.locator("pre")).to_be_hidden()
+        folded.locator("summary").press("Enter")
+        expect(folded.locator("pre")).to_be_visible()
+
+
+def test_search_finds_a_lesson(base, browser):
+    with web.page_in(browser) as page:
+        faults = web.watch(page, base.split(SUB_PATH)[0])
+        page.goto(base + "index.html")
+        page.keyboard.press("Control+k")
+        page.keyboard.type("chi-square")
+        page.keyboard.press("Enter")
+        found = page.locator("ul.search a").filter(has_text="BEYOND4").first
+        found.click()
+        expect(page.locator("h1")).to_contain_text("Sampling exactly")
+        assert not faults
+
+
+def test_light_and_dark_by_the_button_and_by_the_systems_wish(bases, browser, mode):
+    with web.page_in(browser, mode=mode) as page:
+        page.goto(bases["disk"] + "index.html")
+        root = page.locator("html")
+        expect(root).to_have_attribute("data-theme", mode)
+        other = {"light": "dark", "dark": "light"}[mode]
+        button = page.locator("button.theme-switch-button:visible")
+        for _ in range(3):
+            if root.get_attribute("data-theme") != other:
+                button.click()
+        expect(root).to_have_attribute("data-theme", other)
+
+
+def texts_shown(page):
+    """What each lane of the live picture shows: prompt and tokens that are not hidden."""
+    shown = []
+    for lane in page.locator(".lane").all():
+        parts = lane.locator(".given, .token:not(.later)").all_text_contents()
+        shown.append("".join(parts))
+    return shown
+
+
+def test_the_live_picture_shows_the_records_at_every_pass(bases, browser, lm):
+    lanes = run_race(lm)
+    with web.page_in(browser) as page:
+        page.goto(bases["disk"] + "index.html")
+        slider = page.get_by_role("slider", name="passes")
+        slider.press("Home")
+        for passes in range(lanes[0].passes + 1):
+            wanted = [
+                PROMPT + "".join(text for text, _, at in lane.tokens if at <= passes)
+                for lane in lanes
+            ]
+            assert texts_shown(page) == wanted
+            counts = page.locator(".lane .written").all_text_contents()
+            assert [int(count) for count in counts] == [lane.written(passes) for lane in lanes]
+            slider.press("ArrowRight")
+        assert "after pass 40: Greedy 40 tokens" in slider.get_attribute("aria-valuetext")
+
+
+def test_the_live_picture_plays_pauses_and_keeps_still_if_asked(bases, browser):
+    with web.page_in(browser, still=False) as page:
+        page.goto(bases["disk"] + "index.html")
+        page.get_by_role("button", name="Pause").click()
+        before = texts_shown(page)
+        page.wait_for_timeout(500)
+        assert texts_shown(page) == before
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Play again").wait_for()
+        assert page.locator(".token.later").count() == 0
+    with web.page_in(browser, still=True) as page:
+        page.goto(bases["disk"] + "index.html")
+        page.get_by_role("button", name="Play again").wait_for()
+        assert page.locator(".token.later").count() == 0
+
+
+def test_the_landing_pages_figures_are_the_readmes(bases, browser):
+    found = speeds(bench_block((web.ROOT / "README.md").read_text(encoding="utf-8")))
+    with web.page_in(browser) as page:
+        page.goto(bases["disk"] + "index.html")
+        shown = [text.strip() for text in page.locator("table.bars td").all_text_contents()]
+    assert len(shown) == 5
+    assert set(shown) <= set(found.values())
+
+
+def test_builds_twice_to_the_same_bytes(site, builds):
+    again, build = builds["second"]
+    web.finish(build)
+    names = [path.relative_to(site) for path in site.rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    same, other, odd = filecmp.cmpfiles(site, again, names, shallow=False)
+    assert not other + odd
+    assert len(same) == len(names)
+
+
+def test_a_page_weighs_little(site):
+    for size in page_sizes(site):
+        print(size)
+        assert size.with_pictures < 1_500_000, size
+
+
+def test_a_foreign_folder_is_left_alone_and_an_own_one_is_built_anew(site, tmp_path):
+    check_out(site)
+    check_out(tmp_path)
+    check_out(tmp_path / "new")
+    shutil.copy(site / "index.html", tmp_path)
+    with pytest.raises(ValueError, match="--out must be new, empty or a site made before"):
+        check_out(tmp_path)
