@@ -25,8 +25,9 @@ Which may import which
     demo.py       those, and beyond
     measure       those, and demo.py
     teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
-    exercises, bench, training, classroom
+    exercises, bench, training
                   those, and teaching, but not each other
+    classroom     those, and exercises
     __main__.py   `python -m medusa_lib`: anything
     Nothing here knows a notebook, and base/ and steps/ know neither plots nor widgets.
 

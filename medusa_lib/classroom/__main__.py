@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ("serve", "progress")
+COMMANDS = {"serve": "serve", "progress": "progress", "nbgrader": "nbgrader_course"}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run a sub-command; without one, hold a class."""
+def main(argv: list[str] | None = None) -> int | None:
+    """Run the command that the first word names; without one, hold a class."""
     words = sys.argv[1:] if argv is None else argv
-    named = words[:1] and words[0] in COMMANDS
-    command, rest = (words[0], words[1:]) if named else ("serve", words)
-    import_module(f"medusa_lib.classroom.{command}").main(rest)
+    named = bool(words) and words[0] in COMMANDS
+    module = COMMANDS[words[0]] if named else "serve"
+    # Read only now: the command that holds a class must not pay for the others' plots.
+    return import_module(f"medusa_lib.classroom.{module}").main(words[1:] if named else words)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
