@@ -69,11 +69,12 @@ class LessonProxyHandler(ProxyHandler):
                 await self.write_message(message, binary=isinstance(message, bytes))
         self.close()
 
-    def on_message(self, message: str | bytes) -> None:
+    async def on_message(self, message: str | bytes) -> None:
         """Pass on a message of the browser's, as text or as bytes, as it came."""
         if self.ws_client:
             self.proxy.update_last_activity(self.target["prefix"])
-            self.ws_client.write_message(message, binary=isinstance(message, bytes))
+            with contextlib.suppress(WebSocketClosedError):
+                await self.ws_client.write_message(message, binary=isinstance(message, bytes))
 
     def _get_proxy_request(self, url: str) -> HTTPRequest:
         """The request as it is passed on; says truly whether the browser's was encrypted."""

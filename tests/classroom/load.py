@@ -68,12 +68,15 @@ class Pupil:
         path, began = f"notebooks/{lesson}.ipynb", time.monotonic()
         notebook = self.who.read(path)
         self.kernel = self.who.open_kernel(path)
-        self.pid = int(self.kernel.say("import os; print(os.getpid())"))
+        self.note_pid()
         wrong = run_notebook(self.kernel, notebook)
         self.load.differing += [f"{self.name} {lesson} cell {number}" for number in wrong]
         notebook.cells.append({"cell_type": "markdown", "metadata": {}, "source": self.mark})
         self.who.save(path, notebook)
         self.load.seconds.setdefault(lesson, []).append(time.monotonic() - began)
+
+    def note_pid(self):
+        self.pid = int(self.kernel.say("import os; print(os.getpid())"))
 
     @property
     def mark(self):
@@ -151,7 +154,7 @@ def try_cookie(held, other, victim, load, paths):
         load.reached.append(f"{other.name}'s own cookie did not open their own server")
     for path in ("lab", *(f"api/{path}" for path in paths)):
         reply = browser.get(f"{held.url}/user/{victim.name}/{path}", timeout=60)
-        if reply.ok and f"/user/{victim.name}/{path}" in reply.url:
+        if reply.ok and reply.url.startswith(f"{held.url}/user/{victim.name}/"):
             load.reached.append(f"{other.name} by cookie: {path}")
 
 
@@ -192,11 +195,12 @@ def break_things(held, pupils, load, lesson):
     first.kernel.die()
     if first.kernel.say("print('kept' in globals())") != "False":
         load.lost.append("a killed kernel did not come back empty")
+    first.note_pid()
     first.keeps_work(lesson, "a killed kernel")
 
     psutil.Process(last.server_pid()).send_signal(signal.SIGKILL)
     last.kernel.socket.close()
-    wait_until(lambda: last.who.hub("GET", f"/users/{last.name}").json()["servers"] == {})
+    wait_until(lambda: not last.who.own_server().get("ready"))
     last.who.start_server()
     last.keeps_work(lesson, "a killed server")
 

@@ -155,14 +155,19 @@ class LoggedIn:
         )
 
     def start_server(self):
-        """Ask for the server and wait until it runs → seconds."""
+        """Ask for the server until it runs → seconds."""
         began = time.monotonic()
-        self.hub("POST", f"/users/{self.name}/server")
-        while not self.hub("GET", f"/users/{self.name}").json()["servers"].get("", {}).get("ready"):
+        while not (server := self.own_server()).get("ready"):
+            if not server:  # also where an earlier one is not quite gone
+                self.hub("POST", f"/users/{self.name}/server")
             if time.monotonic() - began > PATIENCE:
                 raise TimeoutError(f"no server for {self.name}")
             time.sleep(0.3)
         return time.monotonic() - began
+
+    def own_server(self):
+        """What the hub knows of the learner's server; nothing if there is none."""
+        return self.hub("GET", f"/users/{self.name}").json()["servers"].get("", {})
 
     def server(self, method, path, **given):
         """A request to the learner's own server. Raises for a refusal."""
