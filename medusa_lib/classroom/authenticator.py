@@ -10,7 +10,7 @@ from jupyterhub.handlers import BaseHandler
 from jupyterhub.user import User
 from traitlets import Unicode
 
-from medusa_lib.classroom.learners import Learner, keep_learners, read_learners
+from medusa_lib.classroom.learners import ListedLearner, keep_learners, read_learners
 
 WAIT = 1.0  # seconds after a wrong password, against guessing
 
@@ -31,7 +31,7 @@ class ListAuthenticator(Authenticator):
         self.allow_all = True  # whoever knows a password of the list
         self.known = read_learners(Path(self.kept_file))
 
-    def read_again(self) -> dict[str, Learner]:
+    def read_again(self) -> dict[str, ListedLearner]:
         """The learners of the list as it is now."""
         path = Path(self.list_file)
         try:

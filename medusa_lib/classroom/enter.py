@@ -54,7 +54,7 @@ def drop_privileges() -> None:
         raise OSError(ctypes.get_errno(), "privileges could not be given up")
 
 
-def settle(home: Path, lessons: Path, ready: Path, memory: int) -> None:
+def settle_in(home: Path, lessons: Path, ready: Path, memory: int) -> None:
     """Make this process the learner's: `home` is all that it can change from now on."""
     for folder in (NOTEBOOKS, ".tmp"):
         (home / folder).mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def main() -> None:
     """Settle, then become JupyterHub's single-user server."""
     told = json.loads(os.environ.pop(VARIABLE))
     places = (Path(told[name]) for name in ("home", "lessons", "ready"))
-    settle(*places, told["memory"])
+    settle_in(*places, told["memory"])
     program = [sys.executable, "-m", "jupyterhub.singleuser", *sys.argv[1:]]
     os.execv(sys.executable, program)
 

@@ -21,7 +21,7 @@ HEADER = ["name", "password"]
 
 
 @dataclass(frozen=True)
-class Learner:
+class ListedLearner:
     """One who may log in. kept: salt and hash of the password; teacher: may see who is there."""
 
     kept: str
@@ -74,12 +74,12 @@ def read_list(path: Path) -> dict[str, tuple[str, bool]]:
     return found
 
 
-def read_learners(kept: Path) -> dict[str, Learner]:
+def read_learners(kept: Path) -> dict[str, ListedLearner]:
     """The learners whose hashes are kept in a file; none where there is no file."""
     if not kept.exists():
         return {}
     stored = json.loads(kept.read_text(encoding="utf-8"))
-    return {name: Learner(**values) for name, values in stored.items()}
+    return {name: ListedLearner(**values) for name, values in stored.items()}
 
 
 def write_private(path: Path, text: str) -> None:
@@ -91,7 +91,7 @@ def write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def keep_learners(given: Path, kept: Path) -> dict[str, Learner]:
+def keep_learners(given: Path, kept: Path) -> dict[str, ListedLearner]:
     """Take the teacher's list over: hashes go to `kept`, passwords nowhere → the learners.
 
     Who is no longer in the list can no longer log in; their work stays. Raises as read_list does.
@@ -100,6 +100,6 @@ def keep_learners(given: Path, kept: Path) -> dict[str, Learner]:
     for name, (password, teacher) in read_list(given).items():
         old = before.get(name)
         same = old is not None and old.knows(password)
-        now[name] = Learner(old.kept if same else hash_password(password), teacher)
+        now[name] = ListedLearner(old.kept if same else hash_password(password), teacher)
     write_private(kept, json.dumps({name: asdict(one) for name, one in now.items()}, indent=1))
     return now

@@ -80,7 +80,7 @@ def warnings_of(told: ClassSettings) -> list[str]:
     return said
 
 
-def prepare(told: ClassSettings) -> None:
+def prepare_class(told: ClassSettings) -> None:
     """Once for all learners: compile the quick pass, list the fonts. Failing costs only time."""
     part = told.folder / "ready.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -126,7 +126,7 @@ def hold(told: ClassSettings, unprepared: bool) -> None:
         print(f"Warning: {warning}.", file=sys.stderr, flush=True)
     if not unprepared and not told.ready.exists():
         print("Preparing, once …", flush=True)
-        prepare(told)
+        prepare_class(told)
     end, again = listen_to_signals()
 
     def asked() -> str:

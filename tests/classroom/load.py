@@ -48,7 +48,7 @@ class Load:
     lessons: tuple[str, ...]
     starts: list[float] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    work: list[float] = field(default_factory=list)
+    work: dict[str, list[float]] = field(default_factory=dict)
     differing: list[str] = field(default_factory=list)
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     reached: list[str] = field(default_factory=list)
@@ -74,6 +74,8 @@ class Pupil:
         notebook.cells.append({"cell_type": "markdown", "metadata": {}, "source": self.mark})
         self.who.save(path, notebook)
         self.load.seconds.setdefault(lesson, []).append(time.monotonic() - began)
+        used = psutil.Process(self.pid).cpu_times()
+        self.load.work.setdefault(lesson, []).append(used.user + used.system)
 
     def note_pid(self):
         self.pid = int(self.kernel.say("import os; print(os.getpid())"))
@@ -83,8 +85,6 @@ class Pupil:
         return f"my own note, {self.name}"
 
     def close_kernel(self):
-        used = psutil.Process(self.pid).cpu_times()
-        self.load.work.append(used.user + used.system)
         self.kernel.socket.close()
         self.who.server("DELETE", f"/kernels/{self.kernel.id}")
 
@@ -285,9 +285,11 @@ def table(load):
     each = one["server"][0] + one[kernel][0]
     shared = load.learners * (one["server"][1] + one[kernel][1])
     room = (MACHINE - SYSTEM) * 1024 - all_fixed - shared
-    seconds = " · ".join(
-        f"{lesson.partition('_')[0]} {middle(load.seconds[lesson])} s" for lesson in load.lessons
-    )
+    took = [
+        f"| {lesson.partition('_')[0]} | {middle(load.seconds[lesson])} "
+        f"| {statistics.median(load.work[lesson]):.0f} |"
+        for lesson in load.lessons
+    ]
     rows = [
         f"{load.learners} learners at once on {psutil.cpu_count()} cores, each through "
         f"{' and '.join(lesson.partition('_')[0] for lesson in load.lessons)}: "
@@ -303,13 +305,15 @@ def table(load):
         f"| hub, proxy, culler, once | {sum(a for a, _ in fixed):.0f} "
         f"| {sum(b for _, b in fixed):.0f} |",
         "",
-        f"Until a server is there {middle(load.starts)} s; a lesson from first to last cell, all "
-        f"learners at the same moment: {seconds}; of a processor's time "
-        f"{statistics.median(load.work):.0f} s.",
+        "| all at the same moment | seconds, median | of a processor's time |",
+        "| --- | ---: | ---: |",
+        f"| until the server is there | {middle(load.starts)} | – |",
+        *took,
         "",
         f"A learner with one open lesson holds {each:.0f} MB alone, all together share "
         f"{shared:.0f} MB: a machine of {MACHINE:.0f} GB, {SYSTEM:.0f} of them for the system, "
-        f"carries **{int(room / each)} learners** with one open lesson each, by its memory.",
+        f"carries **{int(room / each)} learners** with one open lesson each. Memory is what limits their "
+        "number; cores limit how long they wait when all press Run at once.",
     ]
     return "\n".join(rows)
 

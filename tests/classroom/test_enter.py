@@ -14,9 +14,9 @@ MEMORY = 700 * 2**20
 SETTLE = """
 import os, sys
 from pathlib import Path
-from medusa_lib.classroom.enter import settle
+from medusa_lib.classroom.enter import settle_in
 home, lessons, ready, other = map(Path, sys.argv[1:5])
-settle(home, lessons, ready, {memory})
+settle_in(home, lessons, ready, {memory})
 def tried(what):
     try:
         what()
