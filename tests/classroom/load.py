@@ -312,8 +312,8 @@ def table(load):
         "",
         f"A learner with one open lesson holds {each:.0f} MB alone, all together share "
         f"{shared:.0f} MB: a machine of {MACHINE:.0f} GB, {SYSTEM:.0f} of them for the system, "
-        f"carries **{int(room / each)} learners** with one open lesson each. Memory is what limits their "
-        "number; cores limit how long they wait when all press Run at once.",
+        f"carries **{int(room / each)} learners** with one open lesson each. Memory is what limits "
+        "their number; cores limit how long they wait when all press Run at once.",
     ]
     return "\n".join(rows)
 
@@ -342,10 +342,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--learners", type=int, default=8)
     parser.add_argument("--lessons", nargs="+", default=LESSONS)
-    parser.add_argument("--readme", type=Path)
+    about = "let each learner's kernel compile for itself, to see what preparing saves"
+    parser.add_argument("--unprepared", action="store_true", help=about)
+    parser.add_argument("--readme", type=Path, help="write the table there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        load = run_load(folder, args.learners, tuple(args.lessons))
+        options = ["--unprepared"] if args.unprepared else []
+        load = run_load(folder, args.learners, tuple(args.lessons), *options)
     print(table(load))
     for fault in (*load.differing, *load.reached, *load.lost):
         print("fault:", fault)

@@ -18,7 +18,7 @@ run_load, table = attrgetter("run_load", "table")(import_module("classroom.load"
 @pytest.fixture(scope="module")
 def load(tmp_path_factory):
     """What two learners found who worked through STEP3 at once."""
-    return run_load(tmp_path_factory.mktemp("load"), 2, ("STEP3_sampling",))
+    return run_load(tmp_path_factory.mktemp("load"), 2, ("STEP3_sampling",), "--unprepared")
 
 
 def test_all_outputs_are_the_stored_ones(load) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from class_client import PROTOCOL, three_free_ports
 from tornado import httpserver, web, websocket
 
 pytest.importorskip("configurable_http_proxy", reason="needs pip install -e '.[class]'")
-LessonProxy = import_module("medusa_lib.classroom.proxy").LessonProxy
+proxy_module = import_module("medusa_lib.classroom.proxy")
+LessonProxy, tls = proxy_module.LessonProxy, proxy_module.tls
 
 MOST = 2**25  # of a message between this test's own ends
 
@@ -46,8 +48,8 @@ class Page(web.RequestHandler):
         self.write(dict(self.request.headers))
 
 
-async def through_proxy(talk):
-    """Run `talk(address)` against a server behind the proxy."""
+async def through_proxy(talk, context=None):
+    """Run `talk(address)` against a server behind the proxy; context: for TLS."""
     port = three_free_ports()
     server = httpserver.HTTPServer(
         web.Application([("/ws", Server), ("/page", Page)], websocket_max_message_size=MOST)
@@ -55,7 +57,7 @@ async def through_proxy(talk):
     server.listen(port, "127.0.0.1")
     proxy = LessonProxy({"auth_token": "x"})
     proxy.add_route("/", {"target": f"http://127.0.0.1:{port}"})
-    public = httpserver.HTTPServer(proxy.proxy_app)
+    public = httpserver.HTTPServer(proxy.proxy_app, ssl_options=context)
     public.listen(port + 1, "127.0.0.1")
     try:
         return await asyncio.wait_for(talk(f"127.0.0.1:{port + 1}"), 30)
@@ -90,15 +92,33 @@ def test_a_browser_without_a_protocol_is_given_none() -> None:
     assert asyncio.run(through_proxy(talk)) is None
 
 
-def test_the_server_learns_how_the_browser_came() -> None:
-    def ask(address):
-        with urllib.request.urlopen(f"http://{address}/page", timeout=20) as reply:
+async def ask_page(address, scheme="http", context=None):
+    """What the server behind the proxy was asked with."""
+
+    def ask():
+        given = {"timeout": 20, "context": context}
+        with urllib.request.urlopen(f"{scheme}://{address}/page", **given) as reply:
             return json.loads(reply.read())
 
-    async def talk(address):
-        return await asyncio.to_thread(ask, address)
+    return await asyncio.to_thread(ask)
 
-    assert asyncio.run(through_proxy(talk))["X-Forwarded-Proto"] == "http"
+
+def test_the_server_learns_how_the_browser_came() -> None:
+    assert asyncio.run(through_proxy(ask_page))["X-Forwarded-Proto"] == "http"
+
+
+def test_with_a_certificate_it_encrypts(tmp_path) -> None:
+    certipy = pytest.importorskip("certipy", reason="needs pip install -e '.[class]'")
+    maker = certipy.Certipy(store_dir=str(tmp_path))
+    maker.create_ca("ca")
+    files = maker.create_signed_pair("here", "ca", alt_names=["IP:127.0.0.1"])["files"]
+    theirs = ssl.create_default_context(cafile=maker.get_record("ca")["files"]["cert"])
+
+    async def talk(address):
+        return await ask_page(address, "https", theirs)
+
+    context = tls(files["cert"], files["key"])
+    assert asyncio.run(through_proxy(talk, context))["X-Forwarded-Proto"] == "https"
 
 
 def test_times_have_their_zone() -> None:

@@ -50,7 +50,7 @@ class HeldClass:
         self.url = f"http://127.0.0.1:{self.port}"
         self.learners = {name: f"{name}-{uuid.uuid4().hex[:10]}" for name in learners}
         self.list = self.folder.parent / "learners.csv"
-        self.options = ["--unprepared", "--one-account", *options]
+        self.options = ["--one-account", *options]
         self.process = None
 
     def write_list(self):
