@@ -110,9 +110,9 @@ def test_the_server_learns_how_the_browser_came() -> None:
 def test_with_a_certificate_it_encrypts(tmp_path) -> None:
     certipy = pytest.importorskip("certipy", reason="needs pip install -e '.[class]'")
     maker = certipy.Certipy(store_dir=str(tmp_path))
-    maker.create_ca("ca")
+    authority = maker.create_ca("ca")["files"]["cert"]
     files = maker.create_signed_pair("here", "ca", alt_names=["IP:127.0.0.1"])["files"]
-    theirs = ssl.create_default_context(cafile=maker.get_record("ca")["files"]["cert"])
+    theirs = ssl.create_default_context(cafile=authority)
 
     async def talk(address):
         return await ask_page(address, "https", theirs)
