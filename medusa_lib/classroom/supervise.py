@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,7 @@ from medusa_lib.classroom.settings import FOLDER_VARIABLE, ClassSettings
 
 PATIENCE = 120.0  # seconds for the hub to come up
 TO_END = 60.0  # seconds for all servers to save and stop
+AT_ONCE = 8  # servers that are asked to stop
 LOOK = 0.5  # seconds between two looks at the processes
 MOST_STARTS = 5  # within a minute; then something is wrong that starting again does not mend
 
@@ -143,15 +145,24 @@ def servers_of(told: ClassSettings) -> list[psutil.Process]:
     return found
 
 
+def end_by_hub(told: ClassSettings) -> None:
+    """Have the hub stop every learner's server. Raises OSError if it does not answer."""
+
+    def stop(user: dict[str, str]) -> None:
+        with contextlib.suppress(OSError):
+            ask_hub(told, f"/users/{user['name']}/server", "DELETE")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(stop, ask_hub(told, "/users?state=active")))
+    end = time.monotonic() + TO_END
+    while servers_of(told) and time.monotonic() < end:
+        time.sleep(LOOK)
+
+
 def end_servers(told: ClassSettings) -> None:
     """Stop every learner's server, by the hub where it answers, and whatever is left then."""
     with contextlib.suppress(OSError):
-        for user in ask_hub(told, "/users?state=active"):
-            with contextlib.suppress(OSError):
-                ask_hub(told, f"/users/{user['name']}/server", "DELETE")
-        end = time.monotonic() + TO_END
-        while servers_of(told) and time.monotonic() < end:
-            time.sleep(LOOK)
+        end_by_hub(told)
     left = servers_of(told)
     family = [child for one in left for child in [one, *one.children(recursive=True)]]
     for process in family:
