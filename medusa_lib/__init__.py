@@ -16,7 +16,7 @@ The floors, from the ground up
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
     site/       `python -m medusa_lib.site`: the course as static web pages; templates/, static/
     training/   from books to weights and their card; heads
-    classroom/  `python -m medusa_lib.classroom`: a class's progress, grading with nbgrader
+    classroom/  `python -m medusa_lib.classroom`: a class on JupyterHub, its progress, nbgrader
     pretrained/ data only: bookworm, its draft model bookmite, bookworm_heads, bookworm_exits
 
 Which may import which
@@ -59,29 +59,45 @@ To add something (tests/test_adding.py does each of these in a copy)
         the check below it.
 Beside them, a test in the folder of tests/ that bears the floor's name.
 
-Everything below is importable from `medusa_lib` itself.
+Everything below is importable from `medusa_lib` itself. A file is read when a name of it is first
+asked for, so that nobody pays for torch who only wants the list of lessons.
 """
 
-from medusa_lib.base.config import Cfg
-from medusa_lib.base.metrics import (
-    acceptance_rate,
-    draft_efficiency,
-    first_difference,
-    mean_accepted_length,
-    metrics,
-    passes_per_token,
-    speedup,
-)
-from medusa_lib.base.records import Generation, LoopRecord
-from medusa_lib.beyond.speculative import speculate, stream
-from medusa_lib.demo import Comparison, compare, describe_loop, report
-from medusa_lib.steps.device import make_generator, pick_device, set_seed
-from medusa_lib.steps.drafter import propose_branch, propose_one
-from medusa_lib.steps.loops import medusa_loop_step, medusa_tiny, run_greedy
-from medusa_lib.steps.model import LM, ModelLoadError, load_lm, load_model, load_tokenizer, make_lm
-from medusa_lib.steps.prefix_accept import accept_one, prefix_accept_once
-from medusa_lib.steps.sampling import sample_next, softmax_temp, top_p_indices
-from medusa_lib.steps.utilities import append_token, decode, encode, greedy_next, last_logits
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medusa_lib.base.config import Cfg
+    from medusa_lib.base.metrics import (
+        acceptance_rate,
+        draft_efficiency,
+        first_difference,
+        mean_accepted_length,
+        metrics,
+        passes_per_token,
+        speedup,
+    )
+    from medusa_lib.base.records import Generation, LoopRecord
+    from medusa_lib.beyond.speculative import speculate, stream
+    from medusa_lib.demo import Comparison, compare, describe_loop, report
+    from medusa_lib.steps.device import make_generator, pick_device, set_seed
+    from medusa_lib.steps.drafter import propose_branch, propose_one
+    from medusa_lib.steps.loops import medusa_loop_step, medusa_tiny, run_greedy
+    from medusa_lib.steps.model import (
+        LM,
+        ModelLoadError,
+        load_lm,
+        load_model,
+        load_tokenizer,
+        make_lm,
+    )
+    from medusa_lib.steps.prefix_accept import accept_one, prefix_accept_once
+    from medusa_lib.steps.sampling import sample_next, softmax_temp, top_p_indices
+    from medusa_lib.steps.utilities import append_token, decode, encode, greedy_next, last_logits
 
 __all__ = [
     "LM",
@@ -125,3 +141,21 @@ __all__ = [
     "stream",
     "top_p_indices",
 ]
+
+
+def _places() -> dict[str, str]:
+    """The module of each public name, as the imports above have it; only editors run those."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.name: node.module for node in imports for name in node.names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_places()[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,22 +1,20 @@
-"""What a teacher does with a class: `python -m medusa_lib.classroom progress FOLDER…`."""
+"""`python -m medusa_lib.classroom`: hold a class; `… progress FOLDER…`: who has solved what."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from medusa_lib.classroom import nbgrader_course, progress
-
-COMMANDS = {"progress": progress.main, "nbgrader": nbgrader_course.main}
+COMMANDS = {"serve": "serve", "progress": "progress", "nbgrader": "nbgrader_course"}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Hand the rest of the command line to the command that its first word names."""
-    command, *rest = (sys.argv[1:] if argv is None else argv) or [""]
-    if command not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"error: the command must be one of {known}, got {command!r}", file=sys.stderr)
-        return 2
-    return COMMANDS[command](rest)
+def main(argv: list[str] | None = None) -> int | None:
+    """Run the command that the first word names; without one, hold a class."""
+    words = sys.argv[1:] if argv is None else argv
+    named = bool(words) and words[0] in COMMANDS
+    module = COMMANDS[words[0]] if named else "serve"
+    # Read only now: the command that holds a class must not pay for the others' plots.
+    return import_module(f"medusa_lib.classroom.{module}").main(words[1:] if named else words)
 
 
 if __name__ == "__main__":
