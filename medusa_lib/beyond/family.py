@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.words import Positive, Prompt
+from medusa_lib.base.words import Positive, Start
 from medusa_lib.beyond.one_pass import State, one_pass, roll_back
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 
 
 @checked
-def jacobi(lm: LM, prompt: Prompt, count: Positive) -> list[list[int]]:
+def jacobi(lm: LM, prompt: Start, count: Positive) -> list[list[int]]:
     """Guess `count` tokens at once, again and again, until nothing changes → all the guesses.
 
     The first guess is the prompt's last token throughout. Each further one takes a pass: what the

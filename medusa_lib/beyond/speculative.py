@@ -16,9 +16,9 @@ from medusa_lib.base.words import (
     Generator,
     Hook,
     Positive,
-    Prompt,
     Seed,
     Span,
+    Start,
     Temperature,
     TopP,
 )
@@ -35,6 +35,7 @@ from medusa_lib.beyond.one_pass import (
     turning_point,
     verify_greedily,
 )
+from medusa_lib.beyond.prefixes import obeyed_rows
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
 from medusa_lib.beyond.tree_attention import (
     drafted_depth,
@@ -46,8 +47,9 @@ from medusa_lib.beyond.tree_attention import (
 from medusa_lib.beyond.trees import check_parents, first_on, prune_tree, reorder
 from medusa_lib.beyond.typical import Typical, check_rule, verify_typically
 from medusa_lib.steps.device import make_generator
-from medusa_lib.steps.loops import finish, interrupt_says, start_ids
+from medusa_lib.steps.loops import finish, for_run, interrupt_says, start_ids
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.settings import Obeyed
 from medusa_lib.steps.utilities import up_to_end, without_end
 
 OTHER_STREAM = 0x5DEECE66D
@@ -77,6 +79,7 @@ class Rules:
     """How one run drafts and verifies: its knobs, and what was made of them for a model.
 
     vocab_size: the model's; asking for it in every loop takes longer than the rest of a check.
+    obeyed: what the model's own settings make of its logits, see steps/settings.py.
     """
 
     knobs: Knobs
@@ -85,6 +88,7 @@ class Rules:
     generator: Generator
     near_tie: NearTie
     vocab_size: int
+    obeyed: Obeyed | None = None
 
     @property
     def drawing(self) -> tuple[float, float | None, torch.Generator]:
@@ -94,10 +98,11 @@ class Rules:
 
 @checked
 def prepare(
-    lm: LM, prompt: Prompt, drafter: str | Drafter | None, knobs: Knobs
+    lm: LM, prompt: Start, drafter: str | Drafter | None, knobs: Knobs
 ) -> tuple[list[int], int, Rules]:
     """A prompt and checked knobs → (prompt ids, how many tokens may follow, rules)."""
     ids, seed = start_ids(lm, prompt)[0].tolist(), knobs.seed
+    lm = for_run(lm, prompt, knobs.max_new_tokens)
     limit = min(knobs.max_new_tokens, lm.context_length - len(ids))
     check_no_turn(lm, len(ids), limit)
     drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
@@ -105,7 +110,8 @@ def prepare(
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     near_tie = NearTie.of(lm, knobs.tie_bound)
-    return ids, limit, Rules(knobs, drafter, span, generator, near_tie, lm.vocab_size)
+    made = (drafter, span, generator, near_tie, lm.vocab_size, lm.obeyed)
+    return ids, limit, Rules(knobs, *made)
 
 
 def check_no_turn(lm: LM, length: int, more: int) -> None:
@@ -193,6 +199,7 @@ def choose(
 ) -> tuple[Sequence[int], int, int]:
     """Logits of a pass → (accepted path, next token, passes spent on near ties)."""
     greedy, tie = rules.knobs.temperature == 0, rules.near_tie.at(logits)
+    logits = obeyed_rows(state.lm, state.ids, branch.tokens, branch.parents, logits)
     if rules.knobs.typical is not None:
         return *verify_typically(logits, branch, *rules.drawing, rules.knobs.typical), 0
     if branch.parents is not None and greedy:
@@ -213,6 +220,7 @@ def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[L
 
     Ends after EOS or after `limit` new tokens.
     """
+    lm = lm.obeying(rules.obeyed)
     state, span, room, index = State.start(lm, ids), rules.span, limit, 0
     while room > 0:
         began = time.perf_counter()
@@ -278,7 +286,7 @@ def ended(record: LoopRecord) -> bool:
 @checked
 def stream(
     lm: LM,
-    prompt: Prompt,
+    prompt: Start,
     drafter: str | Drafter | None = "ngram",
     max_new_tokens: Positive = 30,
     span: Span | None = None,
@@ -302,7 +310,7 @@ def stream(
 @checked
 def speculate(
     lm: LM,
-    prompt: Prompt,
+    prompt: Start,
     drafter: str | Drafter | None = "ngram",
     max_new_tokens: Positive = 30,
     span: Span | None = None,
