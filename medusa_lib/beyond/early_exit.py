@@ -22,6 +22,7 @@ from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.drafters import ModelDrafter
 from medusa_lib.beyond.heads_files import probe
 from medusa_lib.beyond.one_pass import FAMILIES
+from medusa_lib.engine.twin import version_of
 from medusa_lib.steps.model import LM
 
 BLOCKS = {"gpt2": ("h", "attn"), "llama": ("layers", "self_attn")}  # names in transformers
@@ -122,8 +123,10 @@ def early_exit(lm: LM, temperature: Temperature, top_p: TopP, generator: Generat
 
     With a cache of their own. Raises ValueError for a model of another family.
     """
-    if "exit" not in lm.kept:
-        lm.kept["exit"] = first_layers(lm)
-    drafter = ModelDrafter(lm.kept["exit"], temperature, top_p, generator, sure=0.25)
+    output = lm.model.get_output_embeddings().weight  # of which it may hold a copy
+    now = (output.data_ptr(), output.dtype, output.device, version_of(output))
+    if lm.kept.get("exit", (None,))[0] != now:
+        lm.kept["exit"] = now, first_layers(lm)
+    drafter = ModelDrafter(lm.kept["exit"][1], temperature, top_p, generator, sure=0.25)
     drafter.span = 4
     return drafter

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from medusa_lib.base.checks import check_fields, check_int, check_probs, checked
@@ -16,22 +17,23 @@ from medusa_lib.base.words import (
     Generator,
     Hook,
     Positive,
+    Probs,
     Seed,
     Span,
     Start,
     Temperature,
     TopP,
 )
-from medusa_lib.beyond.drafters import DEFAULT_SPAN, Drafter, next_span
+from medusa_lib.beyond.drafters import DEFAULT_SPAN, Drafter, full_precision, next_span
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.near_ties import NearTie
 from medusa_lib.beyond.one_pass import (
     Branch,
+    LentState,
     State,
     check_is_branch,
     greedy_choices,
     one_pass,
-    roll_back,
     turning_point,
     verify_greedily,
 )
@@ -105,7 +107,8 @@ def prepare(
     lm = for_run(lm, prompt, knobs.max_new_tokens)
     limit = min(knobs.max_new_tokens, lm.context_length - len(ids))
     check_no_turn(lm, len(ids), limit)
-    drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
+    with full_precision(lm):
+        drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
     span = knobs.span or getattr(drafter, "span", DEFAULT_SPAN)
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
@@ -129,10 +132,8 @@ def draft(state: State, most: int, rules: Rules) -> Branch:
     """A branch of at most `most` tokens in a row, cut after EOS; empty where there is no room."""
     if rules.drafter is None or most < 1:
         return Branch()
-    seen = state.seen
-    branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
-    if state.seen != seen:
-        roll_back(state, seen)  # whatever the drafter has fed
+    with full_precision(state.lm):
+        branch = rules.drafter.propose(LentState.of(state), most)
     branch = check_branch(branch, most, rules)
     return cut_at_end(state.lm, branch, most)
 
@@ -154,14 +155,22 @@ def check_branch(branch: object, most: int, rules: Rules) -> Branch:
         return replace(branch, tokens=tokens, probs=None, parents=parents)
     if rules.knobs.temperature == 0 or branch.probs is None:
         return Branch(tokens, None, branch.passes)
-    probs = branch.probs[: len(tokens)]
-    if len(probs) < len(tokens) or any(len(q) != size for q in probs):
+    return Branch(tokens, distributions(branch.probs, len(tokens), size), branch.passes)
+
+
+def distributions(probs: Sequence[Probs], count: int, size: int) -> list[Probs]:
+    """The first `count` distributions `[size]` of a drafter's branch, on the CPU.
+
+    Vectors of numpy will do, and a matrix `[n, size]`. Raises ValueError for too few or others.
+    """
+    rows = [torch.as_tensor(q) if isinstance(q, np.ndarray) else q for q in probs[:count]]
+    found = [list(q.shape) if isinstance(q, torch.Tensor) else type(q).__name__ for q in rows]
+    if found != [[size]] * count:
         raise ValueError(
             f"probs of a drafter's branch must have {size} numbers for each of "
-            f"{len(tokens)} tokens, got {[len(q) for q in probs]}"
+            f"{count} tokens, got {found}"
         )
-    probs = [check_probs("probs", q.cpu().double()) for q in probs]
-    return replace(branch, tokens=tokens, probs=probs)
+    return [check_probs("probs", q.detach().cpu().double()) for q in rows]
 
 
 def cut_at_end(lm: LM, branch: Branch, most: int) -> Branch:
@@ -240,15 +249,21 @@ def adapt(
     state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict, span: int, rules: Rules
 ) -> int:
     """Tell the drafter what was kept, if it wants to know; returns the span of the next loop."""
-    look = getattr(rules.drafter, "look", None)
-    if look is not None:
-        look(branch, logits)
-    observe = getattr(rules.drafter, "observe", None)
-    if observe is not None:
-        observe(state, rows_of(logits, verdict.path), len(verdict.path))
+    tell(rules.drafter, state, branch, logits, verdict)
     if not rules.knobs.adaptive:
         return span
     return next_span(span, drafted_depth(branch), len(verdict.path), WIDEST)
+
+
+def tell(
+    drafter: Drafter | None, state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict
+) -> None:
+    """Show a drafter what a pass said and what was kept: copies of what is still needed."""
+    look, observe = getattr(drafter, "look", None), getattr(drafter, "observe", None)
+    if look is not None:
+        look(replace(branch, tokens=list(branch.tokens)), logits)
+    if observe is not None:
+        observe(LentState.of(state), rows_of(logits, verdict.path), len(verdict.path))
 
 
 def record_pass(lm: LM, index: int, branch: Branch, verdict: Verdict, began: float) -> LoopRecord:

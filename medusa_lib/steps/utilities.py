@@ -103,10 +103,16 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     """
     check_fits(lm, ids)
     obeyed = obeyed_by(lm, ids)
-    logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]  # [V]
+    said = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+    logits = logits_of(said)[0, -1]  # [V]
     if not (obeyed and obeyed.mends) and not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
     return obeyed(ids, logits) if obeyed else logits.float()
+
+
+def logits_of(said: object) -> torch.Tensor:
+    """The logits of what a model returned: a hook may have made a plain tuple of it."""
+    return said[0] if isinstance(said, tuple) else said.logits
 
 
 def obeyed_by(lm: LM, ids: Ids) -> Obeyed | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from own_settings import all_alike, all_texts, generated, settings_of, some_settings
-from transformers import SynthIDTextWatermarkingConfig, WatermarkingConfig
+from transformers import GenerationConfig, SynthIDTextWatermarkingConfig, WatermarkingConfig
 
 from medusa_lib import (
     encode,
@@ -60,7 +60,7 @@ def test_a_second_end_stops_where_it_comes(lm):
 
 
 def check_random_settings(lm, examples, count):
-    """Every decoder against `generate`, for random settings over the tokens of greedy's own text."""
+    """Every decoder against `generate`, for random settings over the tokens of greedy's text."""
     prompts = ["The king", "a bad face"]
     tokens = {0} | {t for p in prompts for t in run_greedy(lm, p, count).new_ids}
 
@@ -77,12 +77,12 @@ def check_random_settings(lm, examples, count):
 
 
 def test_random_settings_of_bookworm(lm):
-    check_random_settings(lm, 12, 16)
+    check_random_settings(lm, 8, 14)
 
 
 @pytest.mark.parametrize("name", ["tiny_gpt2", "tiny_llama"])
 def test_random_settings_of_tiny_models(request, name):
-    check_random_settings(request.getfixturevalue(name), 60, 14)
+    check_random_settings(request.getfixturevalue(name), 25, 12)
 
 
 def test_ends_are_read_anew(lm):
@@ -123,8 +123,6 @@ def test_without_settings_nothing_is_made(lm):
 
 
 def test_names_and_harmless_values_are_transformers_own():
-    from transformers import GenerationConfig
-
     known, usual = GenerationConfig(), GenerationConfig._get_default_generation_params()
     for name, harmless in OBEYED.items():
         assert hasattr(known, name)
