@@ -24,7 +24,7 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: Span) -> list[LoopRe
     """
     check_needs_no_pass(drafter)
     state, loops = State.start(lm, run.prompt_ids), []
-    rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
+    rest = [*run.new_ids, *(lm.end_ids[:1] if run.stop_reason == "eos" else [])]
     while rest:
         began = time.perf_counter()
         room = span if lm.is_end(rest[-1]) else len(rest) - 1

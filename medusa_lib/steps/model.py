@@ -78,6 +78,11 @@ class LM:
             self.kept["named"] = named, real
         return (named and self.kept["named"][1]) or (self.eos_id,)
 
+    @property
+    def ends_in_words(self) -> str:
+        """The ids that end a text, as STEP1 prints them."""
+        return f"EOS_ID={', '.join(map(str, self.end_ids))}"
+
     def is_end(self, token: int) -> bool:
         """True for a token that ends a text. Nobody else decides where a text ends."""
         return token in self.end_ids
@@ -107,8 +112,7 @@ class LM:
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
-        ends = ", ".join(map(str, self.end_ids))
-        return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={ends})"
+        return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, {self.ends_in_words})"
 
 
 def model_source(model_id: str) -> str:

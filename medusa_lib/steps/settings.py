@@ -107,11 +107,12 @@ class Obeyed:
     def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Logits `[V]` of the token after `ids` `[1, T]` → the same as the settings leave them.
 
-        A token that they forbid gets the lowest number there is. Raises ValueError for NaN.
+        A token that they forbid gets the lowest number there is. Raises ValueError for logits that
+        are not finite, unless the settings mend them.
         """
+        if not (self.mends or bool(torch.isfinite(logits).all())):
+            raise ValueError(f"logits must be finite, got others after {ids.shape[1]} tokens")
         said = self.processors(ids.to(logits.device), logits[None].float().clone())[0]
-        if bool(said.isnan().any()):
-            raise ValueError(f"logits must be finite, got NaN after {ids.shape[1]} tokens")
         return said.clamp(FINITE.min, FINITE.max)
 
 

@@ -9,19 +9,19 @@ import torch
 from medusa_lib.base.checks import check_int, checked
 from medusa_lib.base.words import Count, Flag, Ids, Logits, Text, Token
 from medusa_lib.steps.model import LM
-from medusa_lib.steps.settings import Obeyed, settings_for
+from medusa_lib.steps.settings import settings_for
 
 
 @checked
 def encode(lm: LM, text: Text, *, special: Flag = True, chat: Flag = False) -> Ids:
-    """Text → token ids `[1, T]` on the model's device, as the tokenizer does by default.
+    """Text → token ids `[1, T]` on the model's device, as the tokenizer encodes by default.
 
-    special: with the tokens that the tokenizer adds of its own, such as a BOS; False for a piece
-    of a text. chat: as what a user says, in the model's own chat template. Raises ValueError if
-    text is no str or has no token, or the tokenizer has no chat template.
+    special: with the tokens that it adds itself, such as BOS; False for a piece of a text. chat:
+    as said by a user, in the model's chat template. Raises ValueError if text is no str or has
+    no token, or if there is no template.
     """
     if chat:
-        text, special = in_template(lm, text), False  # the template brings its own
+        text, special = in_template(lm, text), False  # the template has its own
     ids = lm.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
     if not ids:
         raise ValueError(f"text must have at least one token, got {text!r}")
@@ -102,12 +102,11 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     context or outside the vocabulary, before the pass, and for logits that are not finite.
     """
     check_fits(lm, ids)
-    obeyed = obeyed_by(lm, ids)
-    said = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    logits = logits_of(said)[0, -1]  # [V]
-    if not (obeyed and obeyed.mends) and not bool(torch.isfinite(logits).all()):
+    logits = logits_of(lm.model(input_ids=ids, use_cache=False, logits_to_keep=1))[0, -1]  # [V]
+    logits = obey_settings(lm, ids, logits.float())
+    if not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
-    return obeyed(ids, logits) if obeyed else logits.float()
+    return logits
 
 
 def logits_of(said: object) -> torch.Tensor:
@@ -115,14 +114,14 @@ def logits_of(said: object) -> torch.Tensor:
     return said[0] if isinstance(said, tuple) else said.logits
 
 
-def obeyed_by(lm: LM, ids: Ids) -> Obeyed | None:
-    """What the model's settings make of a pass: as the run under way has it, see loops.for_run.
+def obey_settings(lm: LM, ids: Ids, logits: torch.Tensor) -> torch.Tensor:
+    """Logits `[V]` of the token after `ids` as the model's own settings leave them, see settings.
 
-    A pass outside a run is the first after a prompt.
+    As the run under way has it, see loops.for_run; a pass outside a run is the first after a
+    prompt.
     """
-    if lm.obeyed is not None:
-        return lm.obeyed
-    return settings_for(lm.model, ids, lm.context_length, lm.end_ids)
+    obeyed = lm.obeyed or settings_for(lm.model, ids, lm.context_length, lm.end_ids)
+    return logits if obeyed is None else obeyed(ids, logits)
 
 
 @checked
