@@ -67,6 +67,7 @@ from medusa_lib.base.metrics import (
     speedup,
 )
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.beyond.pieces import text_pieces
 from medusa_lib.beyond.speculative import speculate, stream
 from medusa_lib.demo import Comparison, compare, describe_loop, report
 from medusa_lib.steps.device import make_generator, pick_device, set_seed
@@ -117,5 +118,6 @@ __all__ = [
     "speculate",
     "speedup",
     "stream",
+    "text_pieces",
     "top_p_indices",
 ]
