@@ -91,9 +91,8 @@ def test_adapters_of_peft_are_obeyed_switched_and_merged(own):
     peft = pytest.importorskip("peft", reason="needs the package peft")
     plain = alike(own)
     torch.manual_seed(0)
-    config = peft.LoraConfig(
-        init_lora_weights=False, r=4, lora_alpha=64, target_modules="all-linear"
-    )
+    options = {"r": 4, "lora_alpha": 64, "target_modules": "all-linear"}
+    config = peft.LoraConfig(init_lora_weights=False, **options)
     wrapped = peft.get_peft_model(own.model, config)
     other = make_lm(own.tokenizer, wrapped)
     changed = alike(other)

@@ -25,7 +25,7 @@ from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.drafter import propose_branch
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.prefix_accept import prefix_accept_once
-from medusa_lib.steps.settings import say_what_is_ignored, settings_for
+from medusa_lib.steps.settings import changed_settings, say_what_is_ignored, settings_for
 from medusa_lib.steps.utilities import (
     append_token,
     check_fits,
@@ -70,10 +70,9 @@ def branch_of(draft: Draft, ids: Ids) -> list[int]:
 def start_ids(lm: LM, prompt: Start) -> Ids:
     """A prompt, or its ids `[1, T]` → its ids, checked to leave room for a new token.
 
-    Raises ValueError for a prompt without a visible character or too long for the context, ids
-    outside the vocabulary, and a model that is not in its mode for use.
+    Raises ValueError for a prompt without a visible character or too long for the context, and
+    for ids outside the vocabulary.
     """
-    check_in_use(lm)
     ids = encode(lm, prompt) if isinstance(prompt, str) else prompt.to(lm.device)  # [1, T]
     if ids.shape[1] >= lm.context_length:
         limit = lm.context_length - 1
@@ -85,11 +84,14 @@ def start_ids(lm: LM, prompt: Start) -> Ids:
 def for_run(lm: LM, prompt: Start, count: int) -> LM:
     """`lm` for one run of `count` tokens: with what the model's own settings ask for, see settings.
 
-    Warns of settings that are not obeyed. Raises ValueError as start_ids does.
+    Warns of settings that are not obeyed. Raises ValueError for a model that is in training, a
+    setting out of range, and as start_ids does.
     """
-    ids = start_ids(lm, prompt)
+    check_in_use(lm)
     say_what_is_ignored(lm.model, lm.kept)
-    return lm.obeying(settings_for(lm.model, ids, count, lm.end_ids))
+    if not changed_settings(lm.model)[0]:
+        return lm.obeying(None)
+    return lm.obeying(settings_for(lm.model, start_ids(lm, prompt), count, lm.end_ids))
 
 
 @checked

@@ -21,8 +21,10 @@ def settings_of(lm, **settings):
     for name, value in settings.items():
         assert hasattr(before, name), f"no such setting: {name}"
         setattr(lm.model.generation_config, name, value)
+    other = dataclasses.replace(lm)
+    other.kept.update({name: kept for name, kept in lm.kept.items() if name != "ignored"})
     try:
-        yield dataclasses.replace(lm)
+        yield other
     finally:
         lm.model.generation_config = before
 
