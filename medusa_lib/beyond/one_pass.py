@@ -126,15 +126,15 @@ def check_is_branch(branch: object) -> Branch:
     parents = branch.parents
     if type(branch.tokens) is list and (parents is None or type(parents) is tuple):
         return branch
-    tokens = as_list("tokens", branch.tokens)
+    tokens = list_of_ids("tokens", branch.tokens)
     return replace(
         branch,
         tokens=tokens,
-        parents=None if parents is None else tuple(as_list("parents", parents)),
+        parents=None if parents is None else tuple(list_of_ids("parents", parents)),
     )
 
 
-def as_list(name: str, values: object) -> list[int]:
+def list_of_ids(name: str, values: object) -> list[int]:
     """Whole numbers of a drafter's branch as a list. Raises ValueError for a set, a stream, …"""
     if isinstance(values, Vector) and values.ndim == 1:
         return values.tolist()

@@ -342,8 +342,9 @@ def speculate(
 
     drafter: a name of named_drafters.DRAFTERS, such as "ngram" or "heads_tree", a Drafter, or
     None for plain cached decoding. temperature 0 writes exactly greedy's tokens; above 0 the text
-    is distributed exactly as plain sampling's at that temperature and top_p. span, tokens in a
-    row: None for the drafter's own.
+    is distributed exactly as plain sampling's at that temperature and top_p. What the model's own
+    generation_config asks for is obeyed, see steps/settings.py. prompt: a text, or its ids
+    `[1, T]`. span, tokens in a row: None for the drafter's own.
     adaptive: let the span follow the acceptance. tie_bound: see one_pass.greedy_choices; 0
     settles no near tie, None takes the measured bound. typical: accept what is typical instead,
     which is faster and not exact: see typical.Typical. on_loop(LoopRecord) is called after

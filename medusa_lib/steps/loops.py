@@ -44,8 +44,7 @@ Step = Callable[[Ids, int, list[LoopRecord]], Ids]  # ids, room, records → ids
 @checked
 def draft_and_verify(lm: LM, ids: Ids, count: Positive, draft: Draft) -> Ids:
     """The bare loop: guess a branch, keep what greedy agrees with, until `count` tokens more."""
-    end = length_after(lm, ids, count)
-    lm = for_run(lm, ids, count)
+    lm, end = for_run(lm, ids, count), length_after(lm, ids, count)
     while ids.shape[1] < end:
         branch = branch_of(draft, ids)[: end - ids.shape[1]]
         ids, _ = prefix_accept_once(lm, ids, branch)
