@@ -124,7 +124,7 @@ def train(model, *, fused):
 
 
 def by_loading(model):
-    changed = {k: v.roll(1, -1) if v.ndim == 1 else v for k, v in model.state_dict().items()}
+    changed = {k: v.roll(1, -1) if v.ndim == 2 else v for k, v in model.state_dict().items()}
     model.load_state_dict(changed)
 
 

@@ -93,7 +93,8 @@ def with_exit(part: LM, matrix: torch.Tensor) -> LM:
     """
     output = part.model.get_output_embeddings().weight  # [V, width]
     model = shallow(part.model)
-    model.lm_head = nn.Linear(*output.shape[::-1], bias=False, device=output.device)
+    like = {"device": output.device, "dtype": output.dtype}
+    model.lm_head = nn.Linear(*output.shape[::-1], bias=False, **like)
     model.lm_head.weight.copy_((output + output @ matrix.to(output)).half())
     model.config = copy.deepcopy(part.model.config)
     model.config.tie_word_embeddings = False

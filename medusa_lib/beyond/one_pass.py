@@ -80,8 +80,8 @@ class LentState(State):
     def of(cls, state: State) -> LentState:
         """What a drafter is shown of a state."""
         new = object.__new__(cls)
-        shown = {"lm": state.lm, "ids": list(state.ids), "twin": state.twin, "hidden": state.hidden}
-        vars(new).update(shown, lent=state.cache)
+        vars(new).update(lm=state.lm, ids=list(state.ids), twin=state.twin, lent=state.cache)
+        new.hidden = None if state.hidden is None else writable(state.hidden)
         return new
 
     def __getattr__(self, name: str) -> object:
@@ -96,6 +96,11 @@ class LentState(State):
         """How many tokens the cache holds."""
         held = vars(self).get("cache") or self.lent
         return held.get_seq_length()
+
+
+def writable(numbers: torch.Tensor) -> torch.Tensor:
+    """Numbers that a drafter may write into, which torch refuses for those of inference mode."""
+    return numbers.clone() if numbers.is_inference() else numbers
 
 
 @dataclass(frozen=True)

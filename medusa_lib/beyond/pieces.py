@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from medusa_lib.base.checks import checked
@@ -13,6 +14,7 @@ from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import decode
 
 BROKEN = "\ufffd"  # what a decoder shows of a sign whose last bytes are not there yet
+BYTE = re.compile("<0x[0-9A-F]{2}>")  # a token that stands for one byte of a sign
 
 
 @checked
@@ -32,7 +34,22 @@ def grown(lm: LM, ids: list[int], records: Iterator[LoopRecord]) -> Iterator[str
     shown = 0
     for emitted in itertools.chain([()], (record.emitted for record in records)):
         ids += emitted
-        whole = decode(lm, ids).rstrip(BROKEN)
+        whole = decode(lm, ids[: final(lm, ids)]).rstrip(BROKEN)
         yield whole[shown:]
         shown = max(shown, len(whole))
     yield decode(lm, ids)[shown:]
+
+
+def final(lm: LM, ids: list[int]) -> int:
+    """How many of the ids have a text that no later token changes.
+
+    Where single bytes are tokens, all that follow each other are read together: one byte too many
+    breaks the signs before it. Tokens without a text do not part them.
+    """
+    end, silent = len(ids), set(lm.tokenizer.all_special_ids)
+    while end:
+        token = lm.tokenizer.convert_ids_to_tokens(ids[end - 1])  # None where the table is larger
+        if ids[end - 1] not in silent and token is not None and not BYTE.fullmatch(token):
+            break
+        end -= 1
+    return end

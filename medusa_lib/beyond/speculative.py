@@ -36,6 +36,7 @@ from medusa_lib.beyond.one_pass import (
     one_pass,
     turning_point,
     verify_greedily,
+    writable,
 )
 from medusa_lib.beyond.prefixes import obeyed_rows
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
@@ -261,9 +262,10 @@ def tell(
     """Show a drafter what a pass said and what was kept: copies of what is still needed."""
     look, observe = getattr(drafter, "look", None), getattr(drafter, "observe", None)
     if look is not None:
-        look(replace(branch, tokens=list(branch.tokens)), logits)
+        look(replace(branch, tokens=list(branch.tokens)), writable(logits))
     if observe is not None:
-        observe(LentState.of(state), rows_of(logits, verdict.path), len(verdict.path))
+        rows = writable(rows_of(logits, verdict.path))
+        observe(LentState.of(state), rows, len(verdict.path))
 
 
 def record_pass(lm: LM, index: int, branch: Branch, verdict: Verdict, began: float) -> LoopRecord:

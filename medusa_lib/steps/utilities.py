@@ -34,7 +34,7 @@ def in_template(lm: LM, text: str) -> str:
     Raises ValueError if the tokenizer has no chat template.
     """
     if not lm.tokenizer.chat_template:
-        raise ValueError(f"chat must be False for {lm.model_id}, whose tokenizer has no template")
+        raise ValueError(f"chat must be False for {lm.model_id}, which has no template, got True")
     said = [{"role": "user", "content": text}]
     return lm.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 

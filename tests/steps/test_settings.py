@@ -195,7 +195,10 @@ def test_not_a_number_is_mended_where_the_settings_say_so(lm):
     with pytest.raises(ValueError, match="logits must be finite"):
         run_greedy(other, ONCE, 3)
     with settings_of(other, remove_invalid_values=True) as mends:
-        all_alike(mends, ONCE, 6)
+        wanted = generated(mends, ONCE, 6)
+        for drafter in (None, "ngram", "lookahead", "heads_tree"):  # which ask no model of theirs
+            assert speculate(mends, ONCE, drafter, 6).new_ids == wanted
+        assert run_greedy(mends, ONCE, 6).new_ids == wanted
     with settings_of(other, repetition_penalty=1.2) as still:
         for run in (run_greedy, speculate):
             with pytest.raises(ValueError, match="logits must be finite"):

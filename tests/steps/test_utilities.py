@@ -115,14 +115,14 @@ def test_ids_may_stand_for_a_prompt(lm, refuses):
     ids = encode(lm, "The king")
     wanted = run_greedy(lm, "The king", 6)
     for run in (run_greedy, medusa_tiny, speculate):
-        assert run(lm, ids, 6).new_ids == wanted.new_ids
-        assert run(lm, ids, 6).text == wanted.text
+        found = run(lm, ids, max_new_tokens=6)
+        assert (found.new_ids, found.text) == (wanted.new_ids, wanted.text)
         for wrong in (torch.tensor([[2, 10**6]]), torch.tensor([[-1]])):
             with refuses("ids", lm=lm):
-                run(lm, wrong, 6)
+                run(lm, wrong, max_new_tokens=6)
         for wrong in (torch.tensor([2]), torch.ones(1, 2), torch.ones(2, 2).long()):
             with refuses("prompt", lm=lm):
-                run(lm, wrong, 6)
+                run(lm, wrong, max_new_tokens=6)
 
 
 def test_last_logits_is_the_last_row_of_a_whole_pass(each_lm):
