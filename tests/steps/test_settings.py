@@ -202,7 +202,7 @@ def test_not_a_number_is_mended_where_the_settings_say_so(lm):
     with settings_of(other, repetition_penalty=1.2) as still:
         for run in (run_greedy, speculate):
             with pytest.raises(ValueError, match="logits must be finite"):
-                run(still, ONCE, 6)
+                run(still, ONCE, max_new_tokens=6)
 
 
 def test_the_bound_of_a_near_tie_is_stretched(lm):
