@@ -239,6 +239,6 @@ def test_two_panels_at_once_share_a_model(lm):
             panel.span.value = span  # the run before is overtaken
     for panel in panels:
         settle(panel)
-        move(panel, drafter="heads_tree")
+        move(panel, drafter="self")
         emitted = [token for record in panel.loops for token in record.emitted]
         assert emitted == run_greedy(lm, panel.prompt, 10).new_ids
