@@ -42,14 +42,20 @@ def kept_layers(lm: LM, layers: Sequence[int]) -> LM:
     layers = check_tokens("layers", layers)
     if layers != sorted(set(layers)) or layers[-1] >= count:
         raise ValueError(f"layers must be different, in order and < {count}, got {layers}")
-    model, (blocks, attention) = shallow(lm.model), BLOCKS[kind]
-    base = model._modules[model.base_model_prefix] = shallow(lm.model.base_model)
-    kept = [getattr(lm.model.base_model, blocks)[layer] for layer in layers]
+    whole, (blocks, attention) = unwrapped(lm.model), BLOCKS[kind]
+    model = shallow(whole)
+    base = model._modules[model.base_model_prefix] = shallow(whole.base_model)
+    kept = [getattr(whole.base_model, blocks)[layer] for layer in layers]
     numbers = (numbered(block, attention, at) for at, block in enumerate(kept))
     base._modules[blocks] = nn.ModuleList(numbers).eval()
     model.config = base.config = copy.deepcopy(lm.model.config)
     model.config.num_hidden_layers = len(layers)
-    return replace(lm, model=model, model_id=f"{lm.model_id}, layers {layers}")
+    return replace(lm, model=model, model_id=f"{lm.model_id}, layers {layers}", obeyed=None)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model out of the wrapper that PEFT puts around it; its adapters stay in its layers."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def shallow(part: nn.Module) -> nn.Module:
