@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         speedup,
     )
     from medusa_lib.base.records import Generation, LoopRecord
+    from medusa_lib.beyond.pieces import text_pieces
     from medusa_lib.beyond.speculative import speculate, stream
     from medusa_lib.demo import Comparison, compare, describe_loop, report
     from medusa_lib.steps.device import make_generator, pick_device, set_seed
@@ -139,6 +140,7 @@ __all__ = [
     "speculate",
     "speedup",
     "stream",
+    "text_pieces",
     "top_p_indices",
 ]
 

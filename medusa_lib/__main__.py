@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         elif step == 1:
             tokenizer = load_tokenizer(cfg.MODEL_ID)  # first: it is small, and may be missing
             lm = make_lm(tokenizer, load_model(cfg.MODEL_ID, device), cfg.MODEL_ID)
-            say(f"[STEP1] MODEL = {cfg.MODEL_ID}, EOS_ID={lm.eos_id}")
+            say(f"[STEP1] MODEL = {cfg.MODEL_ID}, {lm.ends_in_words}")
         elif step < 7:
             say(f"[STEP{step}] {READY[step]}")
         else:

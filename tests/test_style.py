@@ -30,11 +30,12 @@ def functions(file: Path) -> list[tuple[str, ast.FunctionDef]]:
 
 
 def decides_an_end(node: ast.AST) -> bool:
-    """True for a comparison with an `eos_id`, such as `token == lm.eos_id`."""
+    """True for a comparison such as `token == lm.eos_id` or `token in lm.end_ids`."""
     if not isinstance(node, ast.Compare):
         return False
     parts = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
-    return any("eos_id" in (getattr(p, "id", ""), getattr(p, "attr", "")) for p in parts)
+    named = {getattr(p, "id", "") for p in parts} | {getattr(p, "attr", "") for p in parts}
+    return bool(named & {"eos_id", "end_ids"})
 
 
 def test_only_is_end_decides_where_a_text_ends() -> None:
@@ -44,7 +45,7 @@ def test_only_is_end_decides_where_a_text_ends() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if decides_an_end(node) and ast.unparse(node) not in PRODUCES_AN_END
     ]
-    assert found == ["medusa_lib/steps/model.py: token == self.eos_id"]
+    assert found == ["medusa_lib/steps/model.py: token in self.end_ids"]
 
 
 def is_entry(name: str) -> bool:

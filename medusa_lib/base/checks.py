@@ -130,6 +130,11 @@ def check_prompt(name: str, value: object) -> str:
     return value
 
 
+def check_start(name: str, value: object) -> str | torch.Tensor:
+    """`value` as check_prompt's or, for a tensor, as check_ids'. Raises ValueError otherwise."""
+    return (check_ids if isinstance(value, torch.Tensor) else check_prompt)(name, value)
+
+
 def check_function(name: str, value: object) -> Callable[..., object]:
     """`value` as a function. Raises ValueError otherwise."""
     if not callable(value):

@@ -26,6 +26,7 @@ from medusa_lib.base.checks import (
     check_prompt,
     check_seed,
     check_share,
+    check_start,
     check_text,
     check_tokens,
     check_top_p,
@@ -39,6 +40,7 @@ Token = Annotated[int, Check(check_int, 0)]  # a token's id
 Tokens = Annotated[Sequence[int], Check(check_tokens)]  # ids of a branch, at least one
 Text = Annotated[str, Check(check_text)]  # not empty
 Prompt = Annotated[str, Check(check_prompt)]  # with a visible character
+Start = Annotated[str | torch.Tensor, Check(check_start)]  # a prompt, or its ids [1, T]
 ModelId = Annotated[str, Check(check_prompt)]  # a hub id, a folder, or a shipped model's name
 Count = Annotated[int, Check(check_int, 0)]  # >= 0
 Positive = Annotated[int, Check(check_int, 1)]  # >= 1

@@ -194,7 +194,7 @@ def worker_command(peer: Peer, lm: LM, folder: Path) -> list[str]:
         model=str(exported(peer, lm, folder)),
         threads=torch.get_num_threads(),
         context=lm.context_length,
-        eos=lm.eos_id,
+        eos=lm.end_ids[0],
         lookup=peer.lookup,
         draft=peer.draft,
         drafting=drafting,

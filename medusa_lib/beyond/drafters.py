@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -215,6 +217,17 @@ class FirstOf:
         for drafter in self.drafters:
             if hasattr(drafter, "look"):
                 drafter.look(branch, logits)
+
+
+@contextlib.contextmanager
+def full_precision(lm: LM) -> Iterator[None]:
+    """Draft as always where autocast makes the model's own numbers coarser: drafts need no less."""
+    kind = lm.device.type
+    if not torch.is_autocast_enabled(kind):
+        yield
+        return
+    with torch.autocast(kind, enabled=False):
+        yield
 
 
 def check_needs_no_pass(drafter: Drafter) -> None:

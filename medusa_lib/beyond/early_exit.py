@@ -22,6 +22,7 @@ from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.drafters import ModelDrafter
 from medusa_lib.beyond.heads_files import probe
 from medusa_lib.beyond.one_pass import FAMILIES
+from medusa_lib.engine.twin import version_of
 from medusa_lib.steps.model import LM
 
 BLOCKS = {"gpt2": ("h", "attn"), "llama": ("layers", "self_attn")}  # names in transformers
@@ -41,14 +42,20 @@ def kept_layers(lm: LM, layers: Sequence[int]) -> LM:
     layers = check_tokens("layers", layers)
     if layers != sorted(set(layers)) or layers[-1] >= count:
         raise ValueError(f"layers must be different, in order and < {count}, got {layers}")
-    model, (blocks, attention) = shallow(lm.model), BLOCKS[kind]
-    base = model._modules[model.base_model_prefix] = shallow(lm.model.base_model)
-    kept = [getattr(lm.model.base_model, blocks)[layer] for layer in layers]
+    whole, (blocks, attention) = unwrapped(lm.model), BLOCKS[kind]
+    model = shallow(whole)
+    base = model._modules[model.base_model_prefix] = shallow(whole.base_model)
+    kept = [getattr(whole.base_model, blocks)[layer] for layer in layers]
     numbers = (numbered(block, attention, at) for at, block in enumerate(kept))
     base._modules[blocks] = nn.ModuleList(numbers).eval()
     model.config = base.config = copy.deepcopy(lm.model.config)
     model.config.num_hidden_layers = len(layers)
-    return replace(lm, model=model, model_id=f"{lm.model_id}, layers {layers}")
+    return replace(lm, model=model, model_id=f"{lm.model_id}, layers {layers}", obeyed=None)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model out of the wrapper that PEFT puts around it; its adapters stay in its layers."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def shallow(part: nn.Module) -> nn.Module:
@@ -92,7 +99,8 @@ def with_exit(part: LM, matrix: torch.Tensor) -> LM:
     """
     output = part.model.get_output_embeddings().weight  # [V, width]
     model = shallow(part.model)
-    model.lm_head = nn.Linear(*output.shape[::-1], bias=False, device=output.device)
+    like = {"device": output.device, "dtype": output.dtype}
+    model.lm_head = nn.Linear(*output.shape[::-1], bias=False, **like)
     model.lm_head.weight.copy_((output + output @ matrix.to(output)).half())
     model.config = copy.deepcopy(part.model.config)
     model.config.tie_word_embeddings = False
@@ -122,8 +130,10 @@ def early_exit(lm: LM, temperature: Temperature, top_p: TopP, generator: Generat
 
     With a cache of their own. Raises ValueError for a model of another family.
     """
-    if "exit" not in lm.kept:
-        lm.kept["exit"] = first_layers(lm)
-    drafter = ModelDrafter(lm.kept["exit"], temperature, top_p, generator, sure=0.25)
+    output = lm.model.get_output_embeddings().weight  # of which it may hold a copy
+    now = (output.data_ptr(), output.dtype, output.device, version_of(output))
+    if lm.kept.get("exit", (None,))[0] != now:
+        lm.kept["exit"] = now, first_layers(lm)
+    drafter = ModelDrafter(lm.kept["exit"][1], temperature, top_p, generator, sure=0.25)
     drafter.span = 4
     return drafter

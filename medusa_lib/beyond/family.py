@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.words import Positive, Prompt
+from medusa_lib.base.words import Positive, Start
 from medusa_lib.beyond.one_pass import State, one_pass, roll_back
-from medusa_lib.steps.loops import start_ids
+from medusa_lib.beyond.prefixes import obeyed_rows
+from medusa_lib.steps.loops import for_run, start_ids
 from medusa_lib.steps.model import LM
 
 
 @checked
-def jacobi(lm: LM, prompt: Prompt, count: Positive) -> list[list[int]]:
+def jacobi(lm: LM, prompt: Start, count: Positive) -> list[list[int]]:
     """Guess `count` tokens at once, again and again, until nothing changes → all the guesses.
 
     The first guess is the prompt's last token throughout. Each further one takes a pass: what the
@@ -19,7 +20,7 @@ def jacobi(lm: LM, prompt: Prompt, count: Positive) -> list[list[int]]:
     it follows those before it. That takes `count` + 1 passes at most, since each pass makes sure
     of one token more. After Santilli et al. 2023. Raises ValueError if it does not fit the model.
     """
-    ids = start_ids(lm, prompt)[0].tolist()
+    lm, ids = for_run(lm, prompt, count), start_ids(lm, prompt)[0].tolist()
     if len(ids) + count > lm.context_length:
         most = lm.context_length - len(ids)
         raise ValueError(f"count must be an int <= {most} here, got {count}")
@@ -33,7 +34,8 @@ def jacobi_step(state: State, guess: list[int]) -> list[int]:
     """One pass over the text and a guess → the next guess: what the model says at each place."""
     logits = one_pass(state, guess[:-1])  # [len(guess), V]
     roll_back(state, len(state.ids) - 1)  # the guesses are no part of the text
-    return logits.argmax(dim=-1).tolist()
+    rows = obeyed_rows(state.lm, state.ids, guess[:-1], None, logits)
+    return [int(row.argmax()) for row in rows]
 
 
 def settled(guesses: list[list[int]]) -> list[int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medusa_lib.beyond.prefixes import NumberRows, ObeyedRows
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import greedy_next
 
@@ -38,10 +39,10 @@ class NearTie:
     @classmethod
     def of(cls, lm: LM, bound: float | None = None) -> NearTie:
         """What counts as one for a model; bound None: the measured one for its numbers."""
-        dtype = lm.model.dtype
+        dtype, stretch = type_of_numbers(lm), 1.0 if lm.obeyed is None else lm.obeyed.stretch
         grain = LAST_BITS * torch.finfo(dtype).eps if dtype in HALF else 0.0
         usual = TIE_BOUNDS.get(dtype, TIE_BOUNDS[torch.float32])
-        return cls(usual if bound is None else bound, grain)
+        return cls((usual if bound is None else bound) * stretch, grain * stretch)
 
     def at(self, logits: torch.Tensor) -> float:
         """The bound for the logits `[n, V]` of one pass."""
@@ -50,8 +51,17 @@ class NearTie:
         return max(self.bound, self.grain * float(logits.amax(dim=-1).abs().max()))
 
 
-def as_rows(logits: torch.Tensor) -> np.ndarray:
+def type_of_numbers(lm: LM) -> torch.dtype:
+    """The type of the numbers that a model computes with, which autocast may make a coarser one."""
+    if torch.is_autocast_enabled(lm.device.type):
+        return torch.get_autocast_dtype(lm.device.type)
+    return lm.model.dtype
+
+
+def as_rows(logits: torch.Tensor | ObeyedRows) -> np.ndarray | NumberRows:
     """Logits `[n, V]` on any device → the same for numpy, in float32."""
+    if isinstance(logits, ObeyedRows):
+        return NumberRows(logits)
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
         return logits.detach().numpy()  # every call counts: there are few in a loop
     return logits.detach().float().cpu().numpy()

@@ -7,9 +7,11 @@ already computed one token more, the bonus.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -19,7 +21,9 @@ from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.engine.cache import ArrayCache, growing_cache, is_growing
 from medusa_lib.engine.twin import Twin, is_touched, quick, refresh
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.utilities import logits_of
 
+Vector = torch.Tensor | np.ndarray
 FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
 MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
 
@@ -63,6 +67,42 @@ def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:
     return (growing_cache(lm.model.config) if twin is None else twin.new_cache()), twin
 
 
+class LentState(State):
+    """A state as a drafter is shown it: whatever the drafter does to it, verification has its own.
+
+    It has its own list of ids, and a cache that is copied when it is first asked for: few
+    drafters do.
+    """
+
+    lent: DynamicCache | ArrayCache
+
+    @classmethod
+    def of(cls, state: State) -> LentState:
+        """What a drafter is shown of a state."""
+        new = object.__new__(cls)
+        vars(new).update(lm=state.lm, ids=list(state.ids), twin=state.twin, lent=state.cache)
+        new.hidden = None if state.hidden is None else writable(state.hidden)
+        return new
+
+    def __getattr__(self, name: str) -> object:
+        """The cache, which is not there before it is asked for."""
+        if name != "cache" or "lent" not in vars(self):
+            raise AttributeError(name)
+        self.cache = copy.deepcopy(self.lent)
+        return self.cache
+
+    @property
+    def seen(self) -> int:
+        """How many tokens the cache holds."""
+        held = vars(self).get("cache") or self.lent
+        return held.get_seq_length()
+
+
+def writable(numbers: torch.Tensor) -> torch.Tensor:
+    """Numbers that a drafter may write into, which torch refuses for those of inference mode."""
+    return numbers.clone() if numbers.is_inference() else numbers
+
+
 @dataclass(frozen=True)
 class Branch:
     """What a drafter proposes: tokens, and what they cost.
@@ -79,10 +119,34 @@ class Branch:
 
 
 def check_is_branch(branch: object) -> Branch:
-    """Raises ValueError for a drafter's proposal that is no Branch."""
+    """A drafter's proposal with its tokens as a list; a vector of them will do.
+
+    Raises ValueError for what is no Branch, or has no list where it should have one.
+    """
     if not isinstance(branch, Branch):
         raise ValueError(f"drafter must propose a Branch, got {type(branch).__name__}")
-    return branch
+    if not (branch.probs is None or isinstance(branch.probs, list | tuple | Vector)):
+        kind = type(branch.probs).__name__
+        raise ValueError(f"probs of a drafter's branch must be None or a list, got {kind}")
+    parents = branch.parents
+    if type(branch.tokens) is list and (parents is None or type(parents) is tuple):
+        return branch
+    tokens = list_of_ids("tokens", branch.tokens)
+    return replace(
+        branch,
+        tokens=tokens,
+        parents=None if parents is None else tuple(list_of_ids("parents", parents)),
+    )
+
+
+def list_of_ids(name: str, values: object) -> list[int]:
+    """Whole numbers of a drafter's branch as a list. Raises ValueError for a set, a stream, …"""
+    if isinstance(values, Vector) and values.ndim == 1:
+        return values.tolist()
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
+        return list(values)
+    kind = type(values).__name__
+    raise ValueError(f"{name} of a drafter's branch must be a list of ints, got {kind}")
 
 
 def one_pass(state: State, branch: Sequence[int], parents: Parents | None = None) -> torch.Tensor:
@@ -141,8 +205,8 @@ def ask_model(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same from the model itself, however somebody may have changed it."""
     if model.config.model_type not in FAMILIES or is_touched(model):
-        return model(**inputs, logits_to_keep=rows).logits[0, -rows:], None
-    hidden = model.base_model(**inputs).last_hidden_state[0, -rows:]
+        return logits_of(model(**inputs, logits_to_keep=rows))[0, -rows:], None
+    hidden = model.base_model(**inputs)[0][0, -rows:]  # [rows, width]
     return model.lm_head(hidden), hidden
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from medusa_lib.base.checks import check_fields, check_int, check_probs, checked
@@ -16,25 +17,28 @@ from medusa_lib.base.words import (
     Generator,
     Hook,
     Positive,
-    Prompt,
+    Probs,
     Seed,
     Span,
+    Start,
     Temperature,
     TopP,
 )
-from medusa_lib.beyond.drafters import DEFAULT_SPAN, Drafter, next_span
+from medusa_lib.beyond.drafters import DEFAULT_SPAN, Drafter, full_precision, next_span
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.near_ties import NearTie
 from medusa_lib.beyond.one_pass import (
     Branch,
+    LentState,
     State,
     check_is_branch,
     greedy_choices,
     one_pass,
-    roll_back,
     turning_point,
     verify_greedily,
+    writable,
 )
+from medusa_lib.beyond.prefixes import obeyed_rows
 from medusa_lib.beyond.sampling_exactly import verify_by_sampling
 from medusa_lib.beyond.tree_attention import (
     drafted_depth,
@@ -46,8 +50,9 @@ from medusa_lib.beyond.tree_attention import (
 from medusa_lib.beyond.trees import check_parents, first_on, prune_tree, reorder
 from medusa_lib.beyond.typical import Typical, check_rule, verify_typically
 from medusa_lib.steps.device import make_generator
-from medusa_lib.steps.loops import finish, interrupt_says, start_ids
+from medusa_lib.steps.loops import finish, for_run, interrupt_says, start_ids
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.settings import Obeyed
 from medusa_lib.steps.utilities import up_to_end, without_end
 
 OTHER_STREAM = 0x5DEECE66D
@@ -77,6 +82,7 @@ class Rules:
     """How one run drafts and verifies: its knobs, and what was made of them for a model.
 
     vocab_size: the model's; asking for it in every loop takes longer than the rest of a check.
+    obeyed: what the model's own settings make of its logits, see steps/settings.py.
     """
 
     knobs: Knobs
@@ -85,6 +91,7 @@ class Rules:
     generator: Generator
     near_tie: NearTie
     vocab_size: int
+    obeyed: Obeyed | None = None
 
     @property
     def drawing(self) -> tuple[float, float | None, torch.Generator]:
@@ -94,18 +101,21 @@ class Rules:
 
 @checked
 def prepare(
-    lm: LM, prompt: Prompt, drafter: str | Drafter | None, knobs: Knobs
+    lm: LM, prompt: Start, drafter: str | Drafter | None, knobs: Knobs
 ) -> tuple[list[int], int, Rules]:
     """A prompt and checked knobs → (prompt ids, how many tokens may follow, rules)."""
     ids, seed = start_ids(lm, prompt)[0].tolist(), knobs.seed
+    lm = for_run(lm, prompt, knobs.max_new_tokens)
     limit = min(knobs.max_new_tokens, lm.context_length - len(ids))
     check_no_turn(lm, len(ids), limit)
-    drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
+    with full_precision(lm):
+        drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
     span = knobs.span or getattr(drafter, "span", DEFAULT_SPAN)
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)
     near_tie = NearTie.of(lm, knobs.tie_bound)
-    return ids, limit, Rules(knobs, drafter, span, generator, near_tie, lm.vocab_size)
+    made = (drafter, span, generator, near_tie, lm.vocab_size, lm.obeyed)
+    return ids, limit, Rules(knobs, *made)
 
 
 def check_no_turn(lm: LM, length: int, more: int) -> None:
@@ -123,10 +133,8 @@ def draft(state: State, most: int, rules: Rules) -> Branch:
     """A branch of at most `most` tokens in a row, cut after EOS; empty where there is no room."""
     if rules.drafter is None or most < 1:
         return Branch()
-    seen = state.seen
-    branch = rules.drafter.propose(replace(state, ids=list(state.ids)), most)
-    if state.seen != seen:
-        roll_back(state, seen)  # whatever the drafter has fed
+    with full_precision(state.lm):
+        branch = rules.drafter.propose(LentState.of(state), most)
     branch = check_branch(branch, most, rules)
     return cut_at_end(state.lm, branch, most)
 
@@ -148,14 +156,22 @@ def check_branch(branch: object, most: int, rules: Rules) -> Branch:
         return replace(branch, tokens=tokens, probs=None, parents=parents)
     if rules.knobs.temperature == 0 or branch.probs is None:
         return Branch(tokens, None, branch.passes)
-    probs = branch.probs[: len(tokens)]
-    if len(probs) < len(tokens) or any(len(q) != size for q in probs):
+    return Branch(tokens, distributions(branch.probs, len(tokens), size), branch.passes)
+
+
+def distributions(probs: Sequence[Probs], count: int, size: int) -> list[Probs]:
+    """The first `count` distributions `[size]` of a drafter's branch, on the CPU.
+
+    Vectors of numpy will do, and a matrix `[n, size]`. Raises ValueError for too few or others.
+    """
+    rows = [torch.as_tensor(q) if isinstance(q, np.ndarray) else q for q in probs[:count]]
+    found = [list(q.shape) if isinstance(q, torch.Tensor) else type(q).__name__ for q in rows]
+    if found != [[size]] * count:
         raise ValueError(
             f"probs of a drafter's branch must have {size} numbers for each of "
-            f"{len(tokens)} tokens, got {[len(q) for q in probs]}"
+            f"{count} tokens, got {found}"
         )
-    probs = [check_probs("probs", q.cpu().double()) for q in probs]
-    return replace(branch, tokens=tokens, probs=probs)
+    return [check_probs("probs", q.detach().cpu().double()) for q in rows]
 
 
 def cut_at_end(lm: LM, branch: Branch, most: int) -> Branch:
@@ -193,6 +209,7 @@ def choose(
 ) -> tuple[Sequence[int], int, int]:
     """Logits of a pass → (accepted path, next token, passes spent on near ties)."""
     greedy, tie = rules.knobs.temperature == 0, rules.near_tie.at(logits)
+    logits = obeyed_rows(state.lm, state.ids, branch.tokens, branch.parents, logits)
     if rules.knobs.typical is not None:
         return *verify_typically(logits, branch, *rules.drawing, rules.knobs.typical), 0
     if branch.parents is not None and greedy:
@@ -213,6 +230,7 @@ def decode_steps(lm: LM, ids: list[int], limit: int, rules: Rules) -> Iterator[L
 
     Ends after EOS or after `limit` new tokens.
     """
+    lm = lm.obeying(rules.obeyed)
     state, span, room, index = State.start(lm, ids), rules.span, limit, 0
     while room > 0:
         began = time.perf_counter()
@@ -232,15 +250,22 @@ def adapt(
     state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict, span: int, rules: Rules
 ) -> int:
     """Tell the drafter what was kept, if it wants to know; returns the span of the next loop."""
-    look = getattr(rules.drafter, "look", None)
-    if look is not None:
-        look(branch, logits)
-    observe = getattr(rules.drafter, "observe", None)
-    if observe is not None:
-        observe(state, rows_of(logits, verdict.path), len(verdict.path))
+    tell(rules.drafter, state, branch, logits, verdict)
     if not rules.knobs.adaptive:
         return span
     return next_span(span, drafted_depth(branch), len(verdict.path), WIDEST)
+
+
+def tell(
+    drafter: Drafter | None, state: State, branch: Branch, logits: torch.Tensor, verdict: Verdict
+) -> None:
+    """Show a drafter what a pass said and what was kept: copies of what is still needed."""
+    look, observe = getattr(drafter, "look", None), getattr(drafter, "observe", None)
+    if look is not None:
+        look(replace(branch, tokens=list(branch.tokens)), writable(logits))
+    if observe is not None:
+        rows = writable(rows_of(logits, verdict.path))
+        observe(LentState.of(state), rows, len(verdict.path))
 
 
 def record_pass(lm: LM, index: int, branch: Branch, verdict: Verdict, began: float) -> LoopRecord:
@@ -278,7 +303,7 @@ def ended(record: LoopRecord) -> bool:
 @checked
 def stream(
     lm: LM,
-    prompt: Prompt,
+    prompt: Start,
     drafter: str | Drafter | None = "ngram",
     max_new_tokens: Positive = 30,
     span: Span | None = None,
@@ -302,7 +327,7 @@ def stream(
 @checked
 def speculate(
     lm: LM,
-    prompt: Prompt,
+    prompt: Start,
     drafter: str | Drafter | None = "ngram",
     max_new_tokens: Positive = 30,
     span: Span | None = None,
@@ -319,8 +344,9 @@ def speculate(
 
     drafter: a name of named_drafters.DRAFTERS, such as "ngram" or "heads_tree", a Drafter, or
     None for plain cached decoding. temperature 0 writes exactly greedy's tokens; above 0 the text
-    is distributed exactly as plain sampling's at that temperature and top_p. span, tokens in a
-    row: None for the drafter's own.
+    is distributed exactly as plain sampling's at that temperature and top_p. What the model's own
+    generation_config asks for is obeyed, see steps/settings.py. prompt: a text, or its ids
+    `[1, T]`. span, tokens in a row: None for the drafter's own.
     adaptive: let the span follow the acceptance. tie_bound: see one_pass.greedy_choices; 0
     settles no near tie, None takes the measured bound. typical: accept what is typical instead,
     which is faster and not exact: see typical.Typical. on_loop(LoopRecord) is called after

@@ -6,6 +6,7 @@ model is obeyed: one that is not wholly the usual one goes its own way, `model(â
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,7 +25,8 @@ A_WHILE = 1.0  # seconds
 COMPILING = "compiling the model's loops, once on this machine: a few seconds â€¦"
 TOLERANCE = 1e-4  # largest difference from the model's logits, relative to the largest of them
 MOST = 4e-4  # and not half of what counts as a near tie
-FOLDERS = tuple(str(Path(package.__file__).parent) for package in (torch, transformers))
+# With the separator: what stands in a folder `torch_steering` beside torch's is somebody else's.
+FOLDERS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (torch, transformers))
 PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)  # not quantised, not distributed
 
 

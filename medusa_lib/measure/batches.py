@@ -27,11 +27,13 @@ from medusa_lib.beyond.one_pass import (
     check_is_branch,
     takes_masks,
 )
+from medusa_lib.beyond.prefixes import obeyed_rows
 from medusa_lib.beyond.speculative import check_no_turn
 from medusa_lib.engine.cache import growing_cache
-from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.loops import for_run, start_ids
 from medusa_lib.steps.model import LM
-from medusa_lib.steps.utilities import up_to_end, without_end
+from medusa_lib.steps.settings import Obeyed
+from medusa_lib.steps.utilities import logits_of, up_to_end, without_end
 
 SPARE = 32  # slots of a cache that may lie idle before its rows are closed up
 Branches = Sequence[Sequence[int]]  # one for each row of a batch
@@ -39,12 +41,16 @@ Branches = Sequence[Sequence[int]]  # one for each row of a batch
 
 @dataclass
 class User:
-    """One text of a batch. room: how many tokens may still be added; new_ids: those added."""
+    """One text of a batch. room: how many tokens may still be added; new_ids: those added.
+
+    obeyed: what the model's own settings make of its logits, see steps/settings.py.
+    """
 
     ids: list[int]
     room: int
     drafter: Drafter | None = None
     new_ids: list[int] = field(default_factory=list)
+    obeyed: Obeyed | None = None
 
     def add(self, lm: LM, new: list[int]) -> None:
         """Let the text grow; after EOS there is no more room."""
@@ -99,7 +105,8 @@ def batch_pass(batch: Batch, branches: Branches) -> torch.Tensor:
     inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
     kept = {"past_key_values": batch.cache, "use_cache": True}
     last = 1 + max(map(len, branches))
-    logits = batch.lm.model(**inputs, **kept, logits_to_keep=last).logits  # [rows, last, V]
+    said = batch.lm.model(**inputs, **kept, logits_to_keep=last)
+    logits = logits_of(said)[:, -last:]  # [rows, last, V]
     batch.held = torch.cat([batch.held, real], dim=1)
     return logits.float()
 
@@ -216,7 +223,7 @@ def decode_batch(
     text is done. Raises ValueError for bad input, before any pass.
     """
     users = start_users(lm, prompts, drafters, max_new_tokens)
-    batch, near_tie, loops = Batch.start(lm, users), NearTie.of(lm), []
+    batch, near_tie, loops = Batch.start(lm, users), NearTie.of(lm.obeying(users[0].obeyed)), []
     while batch.users:
         loops.append(batch_loop(batch, span, near_tie))
         keep_users(batch, [row for row, user in enumerate(batch.users) if user.room > 0])
@@ -238,6 +245,7 @@ def start_users(
         check_needs_no_pass(drafter)
         ids = start_ids(lm, prompt)[0].tolist()
         users.append(User(ids, min(count, lm.context_length - len(ids)), drafter))
+        users[-1].obeyed = for_run(lm, prompt, count).obeyed
         check_no_turn(lm, len(ids), users[-1].room)
     return users
 
@@ -247,7 +255,7 @@ def batch_loop(batch: Batch, span: int, near_tie: NearTie) -> BatchLoop:
     began, lm, users = time.perf_counter(), batch.lm, batch.users
     branches = [draft_for(lm, user, min(span, user.room - 1)) for user in users]
     drafted = time.perf_counter()
-    said = best_tokens(batch_pass(batch, branches), near_tie)
+    said = best_tokens(obey_each(batch, branches, batch_pass(batch, branches)), near_tie)
     rows = zip(users, branches, *said, strict=True)
     verdicts = [verify_row(lm, *row) for row in rows]
     forget_rejected(batch, branches, [accepted for accepted, _, _ in verdicts])
@@ -257,6 +265,16 @@ def batch_loop(batch: Batch, span: int, near_tie: NearTie) -> BatchLoop:
     emitted = (len(user.new_ids) - n for user, n in zip(users, before, strict=True))
     passes = 1 + sum(extra for _, _, extra in verdicts)
     return BatchLoop(tuple(emitted), passes, drafted - began, time.perf_counter() - began)
+
+
+@torch.inference_mode()
+def obey_each(batch: Batch, branches: Branches, logits: torch.Tensor) -> torch.Tensor:
+    """Logits `[rows, last, V]` of a pass → the same as the model's settings leave them."""
+    for user, branch, said in zip(batch.users, branches, logits, strict=True):
+        if user.obeyed is not None:
+            lm, own = batch.lm.obeying(user.obeyed), said[len(said) - len(branch) - 1 :]
+            own[:] = torch.stack(list(obeyed_rows(lm, user.ids, branch, None, own)))
+    return logits
 
 
 def draft_for(lm: LM, user: User, most: int) -> list[int]:
@@ -296,7 +314,7 @@ def verify_row(
     for i in range(len(branch) + 1):
         choice = int(best[first + i])
         if near[first + i]:
-            choice, passes = settle(lm, [*user.ids, *branch[:i]]), passes + 1
+            choice, passes = settle(lm.obeying(user.obeyed), [*user.ids, *branch[:i]]), passes + 1
         if i == len(branch) or branch[i] != choice:
             break
     return i, up_to_end(lm, [*branch[:i], choice]), passes

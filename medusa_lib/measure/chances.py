@@ -10,9 +10,9 @@ import torch
 
 from medusa_lib.base.checks import checked
 from medusa_lib.base.metrics import ratio
-from medusa_lib.base.words import Logits, Positive, Prompt, Seed, Span, Temperature, TopP
+from medusa_lib.base.words import Logits, Positive, Seed, Span, Start, Temperature, TopP
 from medusa_lib.steps.device import make_generator
-from medusa_lib.steps.loops import start_ids
+from medusa_lib.steps.loops import for_run, start_ids
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.sampling import nucleus_probs
 from medusa_lib.steps.utilities import append_token, check_fits, last_logits
@@ -30,13 +30,13 @@ class KnownText:
 
 
 @checked
-def known_text(lm: LM, prompt: Prompt, count: Positive) -> KnownText:
+def known_text(lm: LM, prompt: Start, count: Positive) -> KnownText:
     """Let greedy write until EOS or `count` tokens, and keep what it saw: a pass for each.
 
     Raises ValueError for a prompt out of range, or a count that the context has no room for,
     before any pass.
     """
-    ids = start_ids(lm, prompt)
+    lm, ids = for_run(lm, prompt, count), start_ids(lm, prompt)
     check_fits(lm, ids, count - 1)
     tokens, rows = [], []
     while len(tokens) < count:

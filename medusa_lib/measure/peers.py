@@ -47,7 +47,8 @@ def generate(lm: LM, prompt: str, count: int, **options: object) -> dict:
     options: `prompt_lookup_num_tokens` or `assistant_model`, else plain greedy.
     """
     ids = encode(lm, prompt)
-    options = {"do_sample": False, "pad_token_id": lm.eos_id, "eos_token_id": lm.eos_id, **options}
+    ends = {"pad_token_id": lm.eos_id, "eos_token_id": list(lm.end_ids)}
+    options = {"do_sample": False, **ends, **options}
     count = min(count, lm.context_length - ids.shape[1])
     with (
         count_passes(lm.model) as passes,

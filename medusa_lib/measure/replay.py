@@ -9,7 +9,7 @@ from medusa_lib.base.checks import checked
 from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.base.words import Span
 from medusa_lib.beyond.drafters import Drafter, check_needs_no_pass, common_prefix
-from medusa_lib.beyond.one_pass import Branch, State
+from medusa_lib.beyond.one_pass import Branch, LentState, State, check_is_branch
 from medusa_lib.beyond.speculative import Verdict, record_pass
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import up_to_end
@@ -24,7 +24,7 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: Span) -> list[LoopRe
     """
     check_needs_no_pass(drafter)
     state, loops = State.start(lm, run.prompt_ids), []
-    rest = [*run.new_ids, *([lm.eos_id] if run.stop_reason == "eos" else [])]
+    rest = [*run.new_ids, *(lm.end_ids[:1] if run.stop_reason == "eos" else [])]
     while rest:
         began = time.perf_counter()
         room = span if lm.is_end(rest[-1]) else len(rest) - 1
@@ -39,7 +39,7 @@ def replay(lm: LM, run: Generation, drafter: Drafter, span: Span) -> list[LoopRe
 
 def bet(state: State, drafter: Drafter, most: int) -> Branch:
     """What a drafter bets on, cut after EOS. Raises ValueError for a tree."""
-    branch = drafter.propose(state, most) if most else Branch()
+    branch = check_is_branch(drafter.propose(LentState.of(state), most) if most else Branch())
     if branch.parents is not None:
         raise ValueError("drafter must be one of single branches to be replayed, got a tree")
     return Branch(up_to_end(state.lm, branch.tokens[:most]), passes=branch.passes)

@@ -15,9 +15,9 @@ from medusa_lib.base.words import (
     Hook,
     Ids,
     Positive,
-    Prompt,
     Seed,
     Span,
+    Start,
     Temperature,
     TopP,
 )
@@ -25,9 +25,11 @@ from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.drafter import propose_branch
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.prefix_accept import prefix_accept_once
+from medusa_lib.steps.settings import changed_settings, say_what_is_ignored, settings_for
 from medusa_lib.steps.utilities import (
     append_token,
     check_fits,
+    check_in_use,
     decode,
     encode,
     greedy_next,
@@ -42,7 +44,7 @@ Step = Callable[[Ids, int, list[LoopRecord]], Ids]  # ids, room, records → ids
 @checked
 def draft_and_verify(lm: LM, ids: Ids, count: Positive, draft: Draft) -> Ids:
     """The bare loop: guess a branch, keep what greedy agrees with, until `count` tokens more."""
-    end = length_after(lm, ids, count)
+    lm, end = for_run(lm, ids, count), length_after(lm, ids, count)
     while ids.shape[1] < end:
         branch = branch_of(draft, ids)[: end - ids.shape[1]]
         ids, _ = prefix_accept_once(lm, ids, branch)
@@ -64,16 +66,31 @@ def branch_of(draft: Draft, ids: Ids) -> list[int]:
 
 
 @checked
-def start_ids(lm: LM, prompt: Prompt) -> Ids:
-    """A prompt → its ids `[1, T]`, checked to leave room for a new token.
+def start_ids(lm: LM, prompt: Start) -> Ids:
+    """A prompt, or its ids `[1, T]` → its ids, checked to leave room for a new token.
 
-    Raises ValueError for a prompt without a visible character or too long for the context.
+    Raises ValueError for a prompt without a visible character or too long for the context, and
+    for ids outside the vocabulary.
     """
-    ids = encode(lm, prompt)  # [1, T]
+    ids = encode(lm, prompt) if isinstance(prompt, str) else prompt.to(lm.device)  # [1, T]
     if ids.shape[1] >= lm.context_length:
         limit = lm.context_length - 1
         raise ValueError(f"prompt must have at most {limit} tokens, got {ids.shape[1]}")
+    check_fits(lm, ids)
     return ids
+
+
+def for_run(lm: LM, prompt: Start, count: int) -> LM:
+    """`lm` for one run of `count` tokens: with what the model's own settings ask for, see settings.
+
+    Warns of settings that are not obeyed. Raises ValueError for a model that is in training, a
+    setting out of range, and as start_ids does.
+    """
+    check_in_use(lm)
+    say_what_is_ignored(lm.model, lm.kept)
+    if not changed_settings(lm.model)[0]:
+        return lm.obeying(None)
+    return lm.obeying(settings_for(lm.model, start_ids(lm, prompt), count, lm.end_ids))
 
 
 @checked
@@ -130,7 +147,7 @@ def record_loop(
 @checked
 def medusa_tiny(
     lm: LM,
-    prompt: Prompt,
+    prompt: Start,
     max_new_tokens: Positive = 30,
     span: Span = 3,
     temperature: Temperature = 0.9,
@@ -145,7 +162,7 @@ def medusa_tiny(
     on_loop(LoopRecord) is called after each loop; returning False stops the run. Raises
     ValueError for a knob or prompt out of range, before any pass.
     """
-    generator = make_generator(seed)
+    lm, generator = for_run(lm, prompt, max_new_tokens), make_generator(seed)
     bans = {"ban_eos_first_n": ban_eos_first_n, "rep_ban_n": rep_ban_n}
 
     def step(ids: Ids, room: int, records: list[LoopRecord]) -> Ids:
@@ -168,13 +185,14 @@ def greedy_step(lm: LM, ids: Ids, records: list[LoopRecord]) -> Ids:
 
 @checked
 def run_greedy(
-    lm: LM, prompt: Prompt, max_new_tokens: Positive = 30, on_loop: Hook = None
+    lm: LM, prompt: Start, max_new_tokens: Positive = 30, on_loop: Hook = None
 ) -> Generation:
     """The baseline: one forward pass, one most probable token, until the limit or EOS.
 
     on_loop(LoopRecord) is called after each token; returning False stops the run. Raises
     ValueError for a prompt or limit out of range, before any pass.
     """
+    lm = for_run(lm, prompt, max_new_tokens)
 
     def step(ids: Ids, room: int, records: list[LoopRecord]) -> Ids:
         return greedy_step(lm, ids, records)
@@ -184,7 +202,7 @@ def run_greedy(
 
 @checked
 def decode_loop(
-    lm: LM, prompt: Prompt, max_new_tokens: Positive, step: Step, on_loop: Hook = None
+    lm: LM, prompt: Start, max_new_tokens: Positive, step: Step, on_loop: Hook = None
 ) -> Generation:
     """Call step(ids, room, records) → ids until EOS, the limit, a full context, or a cancel.
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from huggingface_hub import constants, get_session, is_offline_mode
@@ -28,6 +28,7 @@ from medusa_lib.base.config import (
 )
 from medusa_lib.base.words import ModelId
 from medusa_lib.steps.device import check_device
+from medusa_lib.steps.settings import Obeyed, named_ends
 
 EOS_TEXT = "<|endoftext|>"
 # Misshapen weights are then listed in the report, not raised without a name.
@@ -42,7 +43,9 @@ class ModelLoadError(RuntimeError):
 class LM:
     """A language model ready to use: what every later step takes as its first argument.
 
-    context_length: the most tokens, prompt included, that a sequence may have. kept: what later
+    eos_id: the tokenizer's EOS; where the model's own settings name others, `end_ids` are those.
+    context_length: the most tokens, prompt included, that a sequence may have. obeyed: what the
+    model's settings make of its logits in the run under way, see settings. kept: what later
     lessons make of the model and want to find again; a copy starts with nothing.
     """
 
@@ -52,16 +55,48 @@ class LM:
     device: torch.device
     eos_id: int
     context_length: int
+    obeyed: Obeyed | None = field(default=None, compare=False, repr=False)
+    own_end: bool = field(init=False, compare=False, repr=False)
     kept: dict[str, object] = field(init=False, compare=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # An EOS that is not the tokenizer's was chosen by whoever made this LM: it alone counts.
+        own, theirs = self.eos_id, self.tokenizer.eos_token_id
+        object.__setattr__(self, "own_end", own != theirs)
 
     @property
     def vocab_size(self) -> int:
         """How many token ids the model knows: 0 to vocab_size - 1."""
         return self.model.get_input_embeddings().num_embeddings
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end a text: those that the model's settings name, else `eos_id`."""
+        named = () if self.own_end else named_ends(self.model)
+        if self.kept.get("named", ((),))[0] != named:  # looked up anew only where they change
+            real = tuple(each for each in named if 0 <= each < self.vocab_size)
+            self.kept["named"] = named, real
+        return (named and self.kept["named"][1]) or (self.eos_id,)
+
+    @property
+    def ends_in_words(self) -> str:
+        """The ids that end a text, as STEP1 prints them."""
+        return f"EOS_ID={', '.join(map(str, self.end_ids))}"
+
     def is_end(self, token: int) -> bool:
         """True for a token that ends a text. Nobody else decides where a text ends."""
-        return token == self.eos_id
+        return token in self.end_ids
+
+    def obeying(self, obeyed: Obeyed | None) -> LM:
+        """The same LM for one run, whose logits the model's settings change so; None: not at all.
+
+        It shares what is kept.
+        """
+        if obeyed is self.obeyed:
+            return self
+        run = replace(self, obeyed=obeyed)
+        object.__setattr__(run, "kept", self.kept)
+        return run
 
     @classmethod
     def check_argument(cls, name: str, value: object) -> LM:
@@ -77,7 +112,7 @@ class LM:
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
-        return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, EOS_ID={self.eos_id})"
+        return f"LM({self.model_id}, {size:.1f} M parameters, {self.device}, {self.ends_in_words})"
 
 
 def model_source(model_id: str) -> str:

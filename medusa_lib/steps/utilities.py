@@ -7,20 +7,36 @@ from collections.abc import Sequence
 import torch
 
 from medusa_lib.base.checks import check_int, checked
-from medusa_lib.base.words import Count, Ids, Logits, Text, Token
+from medusa_lib.base.words import Count, Flag, Ids, Logits, Text, Token
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.settings import settings_for
 
 
 @checked
-def encode(lm: LM, text: Text) -> Ids:
-    """Text → token ids `[1, T]` on the model's device.
+def encode(lm: LM, text: Text, *, special: Flag = True, chat: Flag = False) -> Ids:
+    """Text → token ids `[1, T]` on the model's device, as the tokenizer encodes by default.
 
-    Raises ValueError if text is no str or has no token.
+    special: with the tokens that it adds itself, such as BOS; False for a piece of a text. chat:
+    as said by a user, in the model's chat template. Raises ValueError if text is no str or has
+    no token, or if there is no template.
     """
-    ids = lm.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if chat:
+        text, special = in_template(lm, text), False  # the template has its own
+    ids = lm.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
     if not ids:
         raise ValueError(f"text must have at least one token, got {text!r}")
     return torch.tensor([ids], device=lm.device)  # [1, T]
+
+
+def in_template(lm: LM, text: str) -> str:
+    """What a user says → the text that the model's own chat template makes of it.
+
+    Raises ValueError if the tokenizer has no chat template.
+    """
+    if not lm.tokenizer.chat_template:
+        raise ValueError(f"chat must be False for {lm.model_id}, which has no template, got True")
+    said = [{"role": "user", "content": text}]
+    return lm.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
 
 @checked
@@ -66,19 +82,46 @@ def check_fits(lm: LM, ids: Ids, more: Count = 0) -> None:
         raise ValueError(f"ids must be in [0, {lm.vocab_size}), got {low if low < 0 else high}")
 
 
+def check_in_use(lm: LM) -> None:
+    """Raises ValueError for a model in training: it then drops numbers at random.
+
+    Two passes over the same text would disagree.
+    """
+    if hasattr(lm.model, "config") and any(part.training for part in lm.model.modules()):
+        raise ValueError(
+            "lm must have its model in eval mode, got one in training: call its eval()"
+        )
+
+
 @checked
 @torch.inference_mode()
 def last_logits(lm: LM, ids: Ids) -> Logits:
     """One forward pass → logits `[V]` of the token after `ids`, float32.
 
-    Raises ValueError for ids over the context or outside the vocabulary, before the pass, and
-    for logits that are not finite.
+    As the model's own settings leave them, see settings. Raises ValueError for ids over the
+    context or outside the vocabulary, before the pass, and for logits that are not finite.
     """
     check_fits(lm, ids)
-    logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]  # [V]
+    logits = logits_of(lm.model(input_ids=ids, use_cache=False, logits_to_keep=1))[0, -1]  # [V]
+    logits = obey_settings(lm, ids, logits.float())
     if not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
-    return logits.float()
+    return logits
+
+
+def logits_of(said: object) -> torch.Tensor:
+    """The logits of what a model returned: a hook may have made a plain tuple of it."""
+    return said[0] if isinstance(said, tuple) else said.logits
+
+
+def obey_settings(lm: LM, ids: Ids, logits: torch.Tensor) -> torch.Tensor:
+    """Logits `[V]` of the token after `ids` as the model's own settings leave them, see settings.
+
+    As the run under way has it, see loops.for_run; a pass outside a run is the first after a
+    prompt.
+    """
+    obeyed = lm.obeyed or settings_for(lm.model, ids, lm.context_length, lm.end_ids)
+    return logits if obeyed is None else obeyed(ids, logits)
 
 
 @checked

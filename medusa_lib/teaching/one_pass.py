@@ -92,7 +92,7 @@ def pass_view(lm: LM, run: Generation, index: int) -> PassView:
     if record.correction is not None:
         said += (record.correction,)
     elif not any(map(lm.is_end, said)):  # after the last accepted draft: the bonus, or the end
-        said += record.emitted[record.accepted :] or (lm.eos_id,)
+        said += record.emitted[record.accepted :] or lm.end_ids[:1]
     return PassView(
         index=index,
         loops=len(run.loops),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_settings import settings_of
 
 from medusa_lib import run_greedy
 from medusa_lib.beyond.family import jacobi, jacobi_step, settled
@@ -54,3 +55,10 @@ def test_when_each_place_settled() -> None:
 def test_a_bad_count_is_refused_before_any_pass(tiny_gpt2, refuses, bad) -> None:
     with refuses("count", bad, tiny_gpt2):
         jacobi(tiny_gpt2, "abc", bad)
+
+
+def test_a_models_settings_are_obeyed(lm) -> None:
+    with settings_of(lm, repetition_penalty=1.4, suppress_tokens=[926]) as other:
+        wanted = run_greedy(other, "The king", 8).new_ids
+        assert jacobi(other, "The king", 8)[-1] == wanted
+    assert wanted != run_greedy(lm, "The king", 8).new_ids

@@ -7,7 +7,14 @@ import torch
 from drafts import ids_of
 
 from medusa_lib import last_logits, run_greedy
-from medusa_lib.beyond.one_pass import State, one_pass, roll_back, run_model, verify_greedily
+from medusa_lib.beyond.one_pass import (
+    LentState,
+    State,
+    one_pass,
+    roll_back,
+    run_model,
+    verify_greedily,
+)
 
 PROMPT = "Once upon a time"
 
@@ -52,3 +59,18 @@ def test_verify_greedily_counts_the_agreeing_prefix() -> None:
     assert verify_greedily([4, 9, 6], [4, 5]) == (1, 9)
     assert verify_greedily([3, 5, 6], [4, 5]) == (0, 3)
     assert verify_greedily([8], []) == (0, 8)
+
+
+def test_what_a_drafter_is_shown_is_a_copy_made_when_it_is_asked_for(each_lm) -> None:
+    state = State.start(each_lm, [2, 3, 4])
+    one_pass(state, [5])
+    shown = LentState.of(state)
+    assert (shown.ids, shown.seen, shown.lm) == ([2, 3, 4], 4, each_lm)
+    assert "cache" not in vars(shown)
+    roll_back(shown, 1)
+    assert shown.cache is not state.cache
+    assert (shown.seen, state.seen) == (1, 4)
+    one_pass(shown, [])
+    assert (shown.seen, state.seen) == (3, 4)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = shown.nothing

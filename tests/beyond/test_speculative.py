@@ -25,8 +25,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from medusa_lib import LM, encode, last_logits, make_generator, make_lm, run_greedy
 from medusa_lib.beyond import speculative
-from medusa_lib.beyond.drafters import ModelDrafter, NgramDrafter
-from medusa_lib.beyond.one_pass import Branch, one_pass
+from medusa_lib.beyond.drafters import FirstOf, ModelDrafter, NgramDrafter
+from medusa_lib.beyond.one_pass import Branch, one_pass, roll_back
 from medusa_lib.beyond.speculative import WIDEST, speculate, stream
 from medusa_lib.beyond.typical import Typical
 from medusa_lib.measure.chi_square import chi_square_p
@@ -282,6 +282,16 @@ class Wild:
         return self.branch
 
 
+def feed_others(state) -> None:
+    """Cut the cache, and feed other tokens until it is as long as before."""
+    seen = state.seen
+    if seen > 2:
+        roll_back(state, 1)
+        state.ids = [9] * seen
+        one_pass(state, [])
+        assert state.seen == seen
+
+
 @pytest.mark.parametrize(
     "touch",
     [
@@ -289,10 +299,91 @@ class Wild:
         lambda state: state.ids.pop(),
         lambda state: one_pass(state, [3, 3]),
         lambda state: setattr(state, "ids", [2]),
+        lambda state: state.ids.__setitem__(0, 9),
+        lambda state: state.ids.clear(),
+        lambda state: state.cache.crop(-1) if state.seen else None,
+        feed_others,
+        lambda state: [layer.keys.zero_() for layer in state.cache.layers if state.seen],
+        lambda state: [layer.values.fill_(9) for layer in state.cache.layers if state.seen],
+        lambda state: setattr(state, "cache", None),
+        lambda state: state.hidden is not None and state.hidden.zero_(),
+        lambda state: dataclasses.replace(state, ids=[3]).ids.append(4),
+        repr,
     ],
 )
-def test_a_drafter_that_touches_the_state_does_no_harm(tiny_gpt2, touch) -> None:
-    assert_same_as_greedy(tiny_gpt2, "abc", 12, drafter=Wild(Branch([2, 3]), touch))
+@pytest.mark.parametrize("when", ["propose", "observe"])
+def test_a_drafter_that_touches_the_state_does_no_harm(each_way, touch, when) -> None:
+    drafter = Wild(Branch([2, 3]), touch)
+    if when == "observe":
+        drafter = Wild(Branch([2, 3]))
+        drafter.observe = lambda state, logits, accepted: touch(state)
+    assert_same_as_greedy(each_way, "abc", 12, drafter=drafter)
+
+
+@pytest.fixture(params=["plain loops", "the model itself"])
+def each_way(request, tiny_gpt2, monkeypatch):
+    """A model whose passes are the engine's, and one whose passes are its own."""
+    if request.param != "plain loops":
+        monkeypatch.setattr("medusa_lib.beyond.one_pass.quick", lambda _lm: None)
+    return tiny_gpt2
+
+
+def test_a_drafter_that_writes_into_what_it_was_told_does_no_harm(lm) -> None:
+    class Scribbler:
+        """Writes into its own old branches and into all that it is shown."""
+
+        span, given = 3, []
+
+        def propose(self, state, span):
+            self.given.append(Branch([5, 6, 7]))
+            return self.given[-1]
+
+        def look(self, branch, logits):
+            logits.fill_(9)
+            branch.tokens.clear()
+            self.given[-1].tokens.append(3)
+
+        def observe(self, state, logits, accepted):
+            logits.zero_()
+            state.ids[:] = [1]
+
+    run = speculate(lm, "The king", Scribbler(), 9)
+    assert run.new_ids == run_greedy(lm, "The king", 9).new_ids
+    assert all(record.branch == (5, 6, 7)[: len(record.branch)] for record in run.loops)
+
+
+def test_the_cache_is_copied_only_for_a_drafter_that_asks(lm, monkeypatch) -> None:
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.copy.deepcopy", None)
+    seen = []
+    drafter = Wild(Branch([2]), lambda state: seen.append(state.seen))
+    assert_same_as_greedy(lm, "The king", 6, drafter=drafter)
+    assert seen[0] == 0 < seen[1] < seen[2]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [(2, 3), range(2, 4), torch.tensor([2, 3]), np.array([2, 3]), [np.int64(2), 3]],
+    ids=["tuple", "range", "tensor", "array", "numpy's"],
+)
+@pytest.mark.parametrize("parents", [None, (-1, -1), [-1, 0], torch.tensor([-1, 0])])
+def test_ids_of_any_kind_are_welcome(tiny_gpt2, tokens, parents) -> None:
+    drafter = Wild(Branch(tokens, parents=parents))
+    assert_same_as_greedy(tiny_gpt2, "abc", 8, drafter=drafter)
+    assert_same_as_greedy(tiny_gpt2, "abc", 8, drafter=FirstOf(drafter))
+    record = speculate(tiny_gpt2, "abc", drafter, 8).loops[0]
+    assert sorted(record.branch) == [2, 3]
+    assert all(type(token) is int for token in record.branch)
+
+
+@pytest.mark.parametrize("kind", ["list", "matrix", "array", "arrays"])
+def test_probs_of_any_kind_are_welcome(tiny_gpt2, kind) -> None:
+    q = torch.full((2, 14), 1 / 14)
+    probs = {"list": list(q), "matrix": q, "array": q.numpy(), "arrays": list(q.numpy())}[kind]
+    texts = [
+        speculate(tiny_gpt2, "abc", Wild(Branch([2, 3], given)), 8, temperature=1.0).new_ids
+        for given in (probs, list(q))
+    ]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(
@@ -305,6 +396,23 @@ def test_a_drafter_that_touches_the_state_does_no_harm(tiny_gpt2, touch) -> None
         (Branch([2.0]), "each drafted token"),
         (Branch([torch.tensor(2)]), "each drafted token"),
         (Branch([2], passes=None), "passes"),
+        (Branch(None), "tokens"),
+        (Branch(3), "tokens"),
+        (Branch({2, 3}), "tokens"),
+        (Branch(token for token in [2, 3]), "tokens"),
+        (Branch({2: 3}), "tokens"),
+        (Branch("ab"), "tokens"),
+        (Branch(torch.zeros(2, 2).long()), "tokens"),
+        (Branch(torch.tensor(2)), "tokens"),
+        (Branch(np.array([2.5, 3.0])), "each drafted token"),
+        (Branch(torch.tensor([True])), "each drafted token"),
+        (Branch([2, 3], parents=5), "parents"),
+        (Branch([2, 3], parents={-1, 0}), "parents"),
+        (Branch([2, 3], parents=(-1,)), "parents"),
+        (Branch([2, 3], parents=(-1, 1)), "parent"),
+        (Branch([2], probs=0.5), "probs"),
+        (Branch([2], probs={2: 0.5}), "probs"),
+        (Branch([2], probs=(q for q in [torch.ones(14) / 14])), "probs"),
     ],
 )
 def test_a_branch_that_is_none_is_refused(tiny_gpt2, branch, name) -> None:
@@ -314,8 +422,32 @@ def test_a_branch_that_is_none_is_refused(tiny_gpt2, branch, name) -> None:
 
 @pytest.mark.parametrize(
     "probs",
-    [[], [torch.ones(3) / 3], [torch.randn(14)], [torch.ones(14)]],
-    ids=["too few", "another size", "logits", "no sum of 1"],
+    [
+        [],
+        [torch.ones(3) / 3],
+        [torch.randn(14)],
+        [torch.ones(14)],
+        [None],
+        [[1 / 14] * 14],
+        [torch.ones(14, 1) / 14],
+        [torch.tensor(1.0)],
+        torch.ones(14) / 14,
+        [torch.ones(14).long()],
+        [torch.full((14,), torch.nan)],
+    ],
+    ids=[
+        "too few",
+        "another size",
+        "logits",
+        "no sum of 1",
+        "none",
+        "a list",
+        "a column",
+        "a number",
+        "one row",
+        "whole",
+        "no numbers",
+    ],
 )
 def test_probs_that_are_no_distribution_are_refused(tiny_gpt2, probs) -> None:
     assert tiny_gpt2.vocab_size == 14

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,15 @@ import medusa_lib
 from medusa_lib import encode, last_logits, load_lm, make_lm, run_greedy, speculate
 from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.engine.arrays import PlainLoops
-from medusa_lib.engine.twin import COMPILING, get_ready, make_twin, quick, refresh, version_of
+from medusa_lib.engine.twin import (
+    COMPILING,
+    get_ready,
+    is_usual_code,
+    make_twin,
+    quick,
+    refresh,
+    version_of,
+)
 
 PROMPT = "abcj.i"
 PACKAGE = Path(medusa_lib.__file__).parent
@@ -211,6 +220,21 @@ def test_hooks_that_transformers_puts_there_itself_do_no_harm(fresh) -> None:
     fresh.model(ids, output_hidden_states=True)
     assert same_text(fresh)
     assert quick(fresh) is not None
+
+
+def test_a_hook_of_a_package_whose_name_begins_with_torch_is_somebody_elses(fresh) -> None:
+    def reverse(_module, _given, said):
+        said.logits.neg_()
+
+    folder = str(Path(torch.__file__).parent)
+    code = reverse.__code__.replace(co_filename=f"{folder}_steering/hooks.py")
+    assert same_text(fresh)
+    before = says(fresh)
+    fresh.model.register_forward_hook(types.FunctionType(code, globals()))
+    assert not torch.equal(says(fresh), before)
+    assert same_text(fresh)
+    assert not has_twin(fresh)
+    assert is_usual_code(nn.Linear.forward)
 
 
 def test_a_replaced_forward_is_obeyed(fresh) -> None:

@@ -11,6 +11,7 @@ from bad_values import NO_LM, NO_POSITIVE
 from drafts import PROMPTS, FixedTree, Says, ids_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from own_settings import settings_of
 from tiny_models import replaced_eos
 
 from medusa_lib import first_difference, last_logits, make_generator, run_greedy
@@ -309,3 +310,13 @@ def test_a_model_that_takes_no_mask_is_refused(rows_lm, monkeypatch, tiny_gpt2) 
     with pytest.raises(ValueError, match="lm must be a model of gpt2 or llama"):
         decode_batch(tiny_gpt2, ["a"])
     assert growing_cache(tiny_gpt2.model.config).get_seq_length() == 0
+
+
+def test_a_models_settings_are_obeyed_row_by_row(lm) -> None:
+    chosen = {"no_repeat_ngram_size": 2, "min_new_tokens": 4, "eos_token_id": [0, 12]}
+    with settings_of(lm, **chosen) as other:
+        drafters = [NgramDrafter(), Says(3, 4), NgramDrafter()]
+        run = batches.decode_batch(other, PROMPTS[:3], drafters, 9)
+        wanted = [run_greedy(other, prompt, 9).new_ids for prompt in PROMPTS[:3]]
+        assert run.new_ids == wanted
+    assert wanted != [run_greedy(lm, prompt, 9).new_ids for prompt in PROMPTS[:3]]

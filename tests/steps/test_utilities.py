@@ -7,9 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_tokenizers import CHAT, bos_lm
+from own_settings import all_alike
 from tiny_models import EOS
 
-from medusa_lib import append_token, decode, encode, greedy_next, last_logits
+from medusa_lib import (
+    append_token,
+    decode,
+    encode,
+    greedy_next,
+    last_logits,
+    medusa_tiny,
+    run_greedy,
+    speculate,
+)
 
 IDS = torch.tensor([[2, 3, 4]])
 
@@ -56,6 +67,62 @@ def test_append_token_grows_a_copy_by_one():
     assert grown.tolist() == [[2, 3, 4, 9]]
     assert grown.dtype == ids.dtype
     assert ids.tolist() == [[2, 3, 4]]
+
+
+@pytest.fixture(scope="module")
+def with_bos():
+    return bos_lm()
+
+
+def test_a_text_is_encoded_as_the_tokenizer_does(with_bos, lm):
+    bos = with_bos.tokenizer.bos_token_id
+    ids = encode(with_bos, "ab a")
+    assert ids.tolist() == [with_bos.tokenizer("ab a")["input_ids"]]
+    assert ids[0, 0] == bos
+    assert encode(with_bos, "ab a", special=False).tolist() == [ids[0, 1:].tolist()]
+    assert decode(with_bos, ids) == "ab a"
+    assert torch.equal(encode(lm, "ab a"), encode(lm, "ab a", special=False))
+
+
+def test_a_text_with_a_bos_is_continued_as_generate_does(with_bos):
+    for prompt in ("ab a", "the bad</s>", "<s>a"):
+        all_alike(with_bos, prompt, 10, pad_token_id=0)
+
+
+def test_a_chat_template_is_the_models_own(with_bos, refuses):
+    with refuses("chat", lm=with_bos):
+        encode(with_bos, "hi", chat=True)
+    with_bos.tokenizer.chat_template = CHAT
+    try:
+        ids = encode(with_bos, "a hi", chat=True)
+        said = [{"role": "user", "content": "a hi"}]
+        own = with_bos.tokenizer.apply_chat_template(said, add_generation_prompt=True)
+        assert ids[0].tolist() == own["input_ids"]
+        assert ids[0].tolist().count(with_bos.tokenizer.bos_token_id) == 1
+        all_alike(with_bos, ids, 5, pad_token_id=0)
+    finally:
+        with_bos.tokenizer.chat_template = None
+
+
+@pytest.mark.parametrize("name", ["special", "chat"])
+@pytest.mark.parametrize("value", bad.NO_BOOL)
+def test_encode_refuses_bad_flags(lm, refuses, name, value):
+    with refuses(name, value):
+        encode(lm, "a", **{name: value})
+
+
+def test_ids_may_stand_for_a_prompt(lm, refuses):
+    ids = encode(lm, "The king")
+    wanted = run_greedy(lm, "The king", 6)
+    for run in (run_greedy, medusa_tiny, speculate):
+        found = run(lm, ids, max_new_tokens=6)
+        assert (found.new_ids, found.text) == (wanted.new_ids, wanted.text)
+        for wrong in (torch.tensor([[2, 10**6]]), torch.tensor([[-1]])):
+            with refuses("ids", lm=lm):
+                run(lm, wrong, max_new_tokens=6)
+        for wrong in (torch.tensor([2]), torch.ones(1, 2), torch.ones(2, 2).long()):
+            with refuses("prompt", lm=lm):
+                run(lm, wrong, max_new_tokens=6)
 
 
 def test_last_logits_is_the_last_row_of_a_whole_pass(each_lm):
