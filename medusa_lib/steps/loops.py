@@ -24,6 +24,7 @@ from medusa_lib.base.words import (
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.drafter import propose_branch
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.own_way import check_own_way
 from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.utilities import (
     append_token,
@@ -67,12 +68,14 @@ def branch_of(draft: Draft, ids: Ids) -> list[int]:
 def start_ids(lm: LM, prompt: Prompt) -> Ids:
     """A prompt → its ids `[1, T]`, checked to leave room for a new token.
 
-    Raises ValueError for a prompt without a visible character or too long for the context.
+    Raises ValueError for a prompt without a visible character or too long for the context, and
+    for a model that `generate` asks in a way of its own.
     """
     ids = encode(lm, prompt)  # [1, T]
     if ids.shape[1] >= lm.context_length:
         limit = lm.context_length - 1
         raise ValueError(f"prompt must have at most {limit} tokens, got {ids.shape[1]}")
+    check_own_way(lm)
     return ids
 
 

@@ -31,6 +31,7 @@ from medusa_lib.steps.device import check_device
 
 EOS_TEXT = "<|endoftext|>"
 # Misshapen weights are then listed in the report, not raised without a name.
+CONTEXTS = ("max_position_embeddings", "max_target_positions")  # names of the same setting
 WITH_REPORT = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
@@ -205,6 +206,23 @@ def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         model.resize_token_embeddings(len(tokenizer))
 
 
+def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The most tokens that a model can read: as its settings say, or its tokenizer.
+
+    Where positions are counted from after the padding's, as in RoBERTa, that many are lost.
+    """
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    sizes = (getattr(config, name, None) for name in CONTEXTS)
+    most = next((size for size in sizes if isinstance(size, int) and size > 0), None)
+    tables = [
+        part
+        for part in model.modules()
+        if isinstance(part, torch.nn.Embedding) and part is not model.get_input_embeddings()
+    ]
+    lost = [t.padding_idx + 1 for t in tables if t.padding_idx is not None and t.num_embeddings == most]
+    return int(most or tokenizer.model_max_length) - max(lost, default=0)
+
+
 def make_lm(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, model_id: str = "custom"
 ) -> LM:
@@ -213,14 +231,13 @@ def make_lm(
     The tokenizer gets an EOS token if it has none, the model is put in eval mode.
     """
     fit_embeddings(model.eval(), ensure_eos(tokenizer))
-    context = getattr(model.config, "max_position_embeddings", None)
     return LM(
         model_id=model_id,
         tokenizer=tokenizer,
         model=model,
         device=model.device,
         eos_id=tokenizer.eos_token_id,
-        context_length=int(context or tokenizer.model_max_length),
+        context_length=context_of(model, tokenizer),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from medusa_lib.base.checks import check_int, checked
 from medusa_lib.base.words import Count, Ids, Logits, Text, Token
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.team import few_threads
 
 
 @checked
@@ -75,7 +76,8 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     for logits that are not finite.
     """
     check_fits(lm, ids)
-    logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]  # [V]
+    with few_threads(lm, ids.shape[1]):
+        logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]  # [V]
     if not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
     return logits.float()
