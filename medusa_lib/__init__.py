@@ -67,6 +67,7 @@ from medusa_lib.base.metrics import (
     speedup,
 )
 from medusa_lib.base.records import Generation, LoopRecord
+from medusa_lib.beyond.heads_files import use_heads
 from medusa_lib.beyond.speculative import speculate, stream
 from medusa_lib.demo import Comparison, compare, describe_loop, report
 from medusa_lib.steps.device import make_generator, pick_device, set_seed
@@ -118,4 +119,5 @@ __all__ = [
     "speedup",
     "stream",
     "top_p_indices",
+    "use_heads",
 ]

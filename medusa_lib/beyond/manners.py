@@ -132,6 +132,8 @@ def fed(
     given = {"position_ids": places[None]} if positions else {}
     asked = torch.tensor([list(ids)], device=device)
     masks = {"attention_mask": mask} if mask is not None else {}
-    return lm.model(
-        input_ids=asked, past_key_values=cache, use_cache=True, **given, **masks
-    ).logits[0].float()
+    return (
+        lm.model(input_ids=asked, past_key_values=cache, use_cache=True, **given, **masks)
+        .logits[0]
+        .float()
+    )

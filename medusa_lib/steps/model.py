@@ -211,16 +211,14 @@ def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> in
 
     Where positions are counted from after the padding's, as in RoBERTa, that many are lost.
     """
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    sizes = (getattr(config, name, None) for name in CONTEXTS)
-    most = next((size for size in sizes if isinstance(size, int) and size > 0), None)
-    tables = [
-        part
-        for part in model.modules()
-        if isinstance(part, torch.nn.Embedding) and part is not model.get_input_embeddings()
-    ]
-    lost = [t.padding_idx + 1 for t in tables if t.padding_idx is not None and t.num_embeddings == most]
-    return int(most or tokenizer.model_max_length) - max(lost, default=0)
+    config, words = model.config.get_text_config(), model.get_input_embeddings()
+    sizes = [getattr(config, name, None) for name in CONTEXTS]
+    most = next((size for size in sizes if size and size > 0), tokenizer.model_max_length)
+    tables = (part for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    places = [t for t in tables if t is not words and t.num_embeddings == most]
+    return int(most) - max(
+        (t.padding_idx + 1 for t in places if t.padding_idx is not None), default=0
+    )
 
 
 def make_lm(

@@ -24,7 +24,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from medusa_lib.base.checks import check_fields, check_int
 from medusa_lib.base.config import default_model_id
 from medusa_lib.base.words import Positive, Seed, Share
-from medusa_lib.beyond.heads_files import load_heads, probe, save_heads
+from medusa_lib.beyond.heads_files import HEADS_VARIABLE, load_heads, probe, save_heads
 from medusa_lib.beyond.heads_training import (
     Examples,
     Joint,
@@ -290,6 +290,7 @@ def make(
                 return False
     export_heads(job, learner, held_out, history, len(examples))
     print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
+    print(f"use them: use_heads(lm, {str(out)!r}), or {HEADS_VARIABLE}={out} in the environment")
     return True
 
 
