@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from torch import nn
+from transformers import DynamicCache
 
 from medusa_lib.base.words import Parents
 from medusa_lib.beyond.manners import FAMILIES, MASKED, manner_of
@@ -144,7 +145,7 @@ def run_model(
 
 @torch.inference_mode()
 def ask_model(
-    model: PreTrainedModel, rows: int, inputs: dict[str, object]
+    model: nn.Module, rows: int, inputs: dict[str, object]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same from the model itself, however somebody may have changed it."""
     if model.config.model_type not in FAMILIES or is_touched(model):

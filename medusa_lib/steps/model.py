@@ -7,15 +7,11 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import constants, get_session, is_offline_mode
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.base.checks import checked
@@ -29,6 +25,10 @@ from medusa_lib.base.config import (
 from medusa_lib.base.words import ModelId
 from medusa_lib.steps.device import check_device
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+else:  # the real one takes two seconds to import, which only loading a model is worth
+    PreTrainedModel = torch.nn.Module
 EOS_TEXT = "<|endoftext|>"
 # Misshapen weights are then listed in the report, not raised without a name.
 CONTEXTS = ("max_position_embeddings", "max_target_positions")  # names of the same setting

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
 
 from medusa_lib.steps.model import LM
 
@@ -20,7 +19,7 @@ ALIKE = 2e-3  # of the largest logit; a model asked in another way differs by fa
 def check_own_way(lm: LM) -> None:
     """Raises ValueError, by name, for a model that `generate` asks otherwise. Tried only once."""
     model = lm.model
-    if not isinstance(model, PreTrainedModel) or model.config.model_type in KNOWN:
+    if not hasattr(model, "generate") or model.config.model_type in KNOWN:
         return
     if "own way" not in lm.kept:
         lm.kept["own way"] = tried_once(lm)
@@ -43,6 +42,8 @@ def tried_once(lm: LM) -> str | None:
         return f"its logits are {list(wanted.shape)}"
     if not lm.model.can_generate():
         return None
+    from transformers import GenerationConfig  # noqa: PLC0415 - slow to import
+
     settings = GenerationConfig(
         max_new_tokens=2,
         do_sample=False,

@@ -21,7 +21,7 @@ from medusa_lib.steps.model import LM
 SMALL = 1e9  # multiplications in a pass; one thread needs about a tenth of a second for them
 CLEARLY = 0.9  # of the other way's time, to be taken
 SLOW = 2.5  # times its usual time, and a pass has probably waited
-SOON, LATE = 0.25, 8.0  # seconds until the other way is tried again: at first, at most
+SOON, LATE = 0.5, 8.0  # seconds until the other way is tried again: at first, at most
 TRIES = 3  # passes; their mean speaks for a way
 FRESH = 0.8  # how much of a usual time stays with each new measurement
 
@@ -86,8 +86,8 @@ class Team:
             self.judge(kind)
             return
         usual = self.usual.get((kind, alone), seconds)
-        if seconds > SLOW * usual:
-            self.due, self.pause = 0.0, 0.0  # something has changed: try the other way at once
+        if seconds > SLOW * usual and not alone:  # one thread has nobody to wait for
+            self.due, self.pause = 0.0, 0.0  # they have waited: try the other way at once
         self.usual[kind, alone] = FRESH * usual + (1 - FRESH) * seconds
 
     def judge(self, kind: object) -> None:
