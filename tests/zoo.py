@@ -35,7 +35,7 @@ from medusa_lib.beyond.one_pass import Branch
 NAMES = list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 KEPT = Path(__file__).with_name("zoo.json")
 README = Path(__file__).parents[1] / "README.md"
-PROMPT, VOCAB, PLACES, LARGEST = "hello you there", 32, 48, 3e6
+PROMPT, VOCAB, PLACES, LARGEST = "hello you there", 32, 48, 2e7
 SECONDS = 120  # for one architecture
 SIZES = {  # by the names that configs have for them; a config takes those that it knows
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), VOCAB),
@@ -68,7 +68,14 @@ SIZES = {  # by the names that configs have for them; a config takes those that 
     **{"num_kv_shared_layers": 0, "hidden_size_per_layer_input": 8, "audio_channels": 1},
 }
 LATENT = {"head_dim": 8, "num_key_value_heads": 4}  # of attention over few numbers
-OWN = {  # what single architectures want beside
+FOUR = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp_text", "lfm3")
+OWN = {  # what single architectures want beside; of layers, one with attention at least
+    **dict.fromkeys((*FOUR, "bailing_hybrid"), {"num_hidden_layers": 4}),
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "mamba2": {"num_heads": 8, "head_dim": 8},
     "bamba": {"attn_layer_indices": [1]},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8},
@@ -110,7 +117,10 @@ def small(kind, name):
     for part in getattr(kind, "sub_configs", None) or {}:
         inner = getattr(usual, part, None)
         if isinstance(inner, PreTrainedConfig):
-            settings[part] = {**small(type(inner), ""), "model_type": inner.model_type}
+            settings[part] = {
+                **small(type(inner), inner.model_type),
+                "model_type": inner.model_type,
+            }
     return {**settings, **OWN.get(name, {})}
 
 

@@ -39,7 +39,7 @@ def tried_once(lm: LM) -> str | None:
     except Exception as error:  # whatever the reason, it cannot be asked so
         return first_line(error)
     if wanted.shape != (len(ids), lm.vocab_size):
-        return f"its logits are {list(wanted.shape)}"
+        return f"it says {list(wanted.shape)} numbers of {lm.vocab_size} tokens"
     if not lm.model.can_generate():
         return None
     from transformers import GenerationConfig  # noqa: PLC0415 - slow to import
