@@ -211,7 +211,9 @@ def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> in
 
     Where positions are counted from after the padding's, as in RoBERTa, that many are lost.
     """
-    config, words = model.config.get_text_config(), model.get_input_embeddings()
+    config, words = model.config, model.get_input_embeddings()
+    if hasattr(config, "get_text_config"):  # of a model that also sees or hears
+        config = config.get_text_config()
     sizes = [getattr(config, name, None) for name in CONTEXTS]
     most = next((size for size in sizes if size and size > 0), tokenizer.model_max_length)
     tables = (part for part in model.modules() if isinstance(part, torch.nn.Embedding))
