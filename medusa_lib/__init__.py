@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         speedup,
     )
     from medusa_lib.base.records import Generation, LoopRecord
+    from medusa_lib.beyond.heads_files import use_heads
     from medusa_lib.beyond.pieces import text_pieces
     from medusa_lib.beyond.speculative import speculate, stream
     from medusa_lib.demo import Comparison, compare, describe_loop, report
@@ -142,6 +143,7 @@ __all__ = [
     "stream",
     "text_pieces",
     "top_p_indices",
+    "use_heads",
 ]
 
 

@@ -12,7 +12,7 @@ from medusa_lib.base.records import Generation, LoopRecord
 from medusa_lib.base.words import Hook, Prompt
 from medusa_lib.beyond.drafters import Drafter
 from medusa_lib.beyond.named_drafters import make_drafter
-from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.speculative import Knobs, prepare, speculate
 from medusa_lib.steps.loops import medusa_tiny, run_greedy
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import decode
@@ -69,9 +69,12 @@ def compare(
 
     The knobs of `cfg` are Medusa-tiny's; the others take only the number of new tokens from it.
     on_loop sees the loops of all, in this order. drafter: who drafts for the cure, at its own
-    span. Raises ValueError for a bad cfg or a prompt out of range, before any pass.
+    span. Raises ValueError for a bad cfg, a prompt out of range, or a model or drafter that does
+    not do, before any pass.
     """
     cfg, drafter = cfg or Cfg(), make_drafter(drafter, lm)
+    for each in (None, drafter):  # all that can be refused is, before greedy's passes
+        prepare(lm, prompt, each, Knobs(cfg.MAX_NEW_TOKENS))
     greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
     medusa = medusa_tiny(lm, prompt, on_loop=on_loop, **cfg.knobs)
     cached = speculate(lm, prompt, None, cfg.MAX_NEW_TOKENS, on_loop=on_loop)

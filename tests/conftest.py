@@ -7,8 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.pop("MEDUSA_MODEL", None)  # the shipped model, whatever the shell says
-# Two processes test at once (pyproject.toml). More threads than cores are many times slower.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Two processes test at once (pyproject.toml). More threads than cores are many times slower, so
+# whatever the shell says, all processes together have no more than there are cores.
+os.environ["OMP_NUM_THREADS"] = str(
+    min(
+        max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))),
+        int(os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0] or "1"),
+    )
+)
 
 import pytest
 import torch

@@ -21,6 +21,7 @@ from medusa_lib.bench.peers import EXTRA
 from medusa_lib.bench.rows import BenchResult
 from medusa_lib.bench.run import PROMPTS, ROUNDS, read_prompts, run_bench
 from medusa_lib.bench.tables import check_outputs, print_tables, save_plot, write_readme
+from medusa_lib.beyond.heads_files import use_heads
 from medusa_lib.steps.model import ModelLoadError, load_lm
 
 WIDTH = 110  # letters; the tables need as many, also where the output goes to a file
@@ -36,6 +37,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m medusa_lib.bench", description=__doc__)
     parser.add_argument("--model", default=default_model_id(), help="name, folder or hub id")
+    parser.add_argument("--heads", type=Path, help="folder of the model's heads, see train_heads")
     parser.add_argument("--device", help="cpu, cuda or mps; the best at hand if not given")
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a blank line between two")
@@ -58,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         prompts = read_prompts(args.prompts)
         check_outputs(args.json, args.plot, args.readme)
         lm, size = load_lm(args.model, args.device), (args.new_tokens, args.rounds)
+        if args.heads:
+            use_heads(lm, args.heads)
         result = run_bench(lm, prompts, *size, peers=args.peers)
         print_tables(result, Console(width=max(WIDTH, Console().width)))
         if args.json:

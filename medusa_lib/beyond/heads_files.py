@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.config import shipped_folder
 from medusa_lib.base.words import Node
 from medusa_lib.beyond.medusa_heads import (
@@ -24,6 +26,7 @@ from medusa_lib.steps.model import LM
 
 HEADS_FILE, SETTINGS_FILE = "heads.safetensors", "heads.json"
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
+HEADS_VARIABLE = "MEDUSA_HEADS"  # of the environment: the folder of a model's heads
 HEADS_FOLDERS = {"bookworm": "bookworm_heads"}  # shipped model → its shipped heads
 
 
@@ -48,18 +51,36 @@ def save_heads(heads: MedusaHeads, lm: LM, nodes: Sequence[Node], folder: Path) 
     (folder / SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
 
+@checked
+def use_heads(lm: LM, folder: Path | str) -> None:
+    """From now on the heads of a folder are those of `lm`, as train_heads has written them there.
+
+    "heads_chain", "heads_tree" and "heads_ngram" draft with them, in `speculate`, in the panels
+    and in the bench. Raises HeadsError if they are not there or were trained for another model.
+    """
+    loaded = load_heads(lm, folder)
+    lm.kept["heads"], lm.kept["heads folder"] = loaded, Path(folder)
+
+
 def heads_folder(lm: LM) -> Path:
-    """Where the shipped heads for `lm` are. Raises HeadsError if it has none."""
+    """Where the heads of `lm` are: as use_heads or MEDUSA_HEADS says, else the shipped ones.
+
+    Raises HeadsError if it has none.
+    """
+    named = lm.kept.get("heads folder") or os.environ.get(HEADS_VARIABLE)
+    if named:
+        return Path(named)
     if lm.model_id not in HEADS_FOLDERS:
         raise HeadsError(
-            f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; "
-            "python -m medusa_lib.training.train_heads trains heads for another model"
+            f"lm must be {' or '.join(HEADS_FOLDERS)}, which has heads, got {lm.model_id}; for "
+            "another model python -m medusa_lib.training.train_heads --model MODEL --out FOLDER "
+            f"trains some, and use_heads(lm, FOLDER) or {HEADS_VARIABLE}=FOLDER uses them"
         )
     return shipped_folder(HEADS_FOLDERS[lm.model_id])
 
 
 def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, list[Node]]:
-    """Heads for `lm` and the tree that suits them; folder None: the shipped ones.
+    """Heads for `lm` and the tree that suits them; folder None: those of heads_folder.
 
     Raises HeadsError if there are none, or they were trained for another model.
     """
@@ -88,7 +109,7 @@ def load_heads(lm: LM, folder: Path | str | None = None) -> tuple[MedusaHeads, l
 
 
 def shipped_heads(lm: LM) -> tuple[MedusaHeads, list[Node]]:
-    """The shipped heads for `lm` and their tree, loaded when first asked for.
+    """The heads of `lm`, see heads_folder, and their tree, loaded when first asked for.
 
     Raises HeadsError if there are none.
     """
@@ -106,7 +127,7 @@ def check_same_model(theirs: torch.Tensor, ours: torch.Tensor, name: str, model_
 
 
 def heads_fit(lm: LM) -> bool:
-    """True if there are shipped heads for `lm`."""
+    """True if there are heads for `lm`: see heads_folder."""
     try:
         return shipped_heads(lm) is not None
     except HeadsError:

@@ -13,19 +13,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from torch import nn
+from transformers import DynamicCache
 
 from medusa_lib.base.words import Parents
+from medusa_lib.beyond.manners import FAMILIES, MASKED, manner_of
 from medusa_lib.beyond.masks import mask_and_offsets, with_cache
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
-from medusa_lib.engine.cache import ArrayCache, growing_cache, is_growing
+from medusa_lib.engine.cache import ArrayCache, growing_cache
 from medusa_lib.engine.twin import Twin, is_touched, quick, refresh
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.team import few_threads
 from medusa_lib.steps.utilities import logits_of
 
 Vector = torch.Tensor | np.ndarray
-FAMILIES = ("gpt2", "llama")  # whose attention is known to be this one
-MASKED = ("eager", "sdpa")  # kinds of attention that take a mask of numbers
 
 
 @dataclass
@@ -62,9 +63,15 @@ def fresh_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:
 
 
 def empty_cache(lm: LM) -> tuple[DynamicCache | ArrayCache, Twin | None]:
-    """An empty cache, and the twin that computes with it; None: the model itself does."""
+    """An empty cache, and the twin that computes with it; None: the model itself does.
+
+    Raises ValueError, by name, for a model that says something else over a cache.
+    """
     twin = quick(lm)
-    return (growing_cache(lm.model.config) if twin is None else twin.new_cache()), twin
+    if twin is not None:
+        return twin.new_cache(), twin
+    manner_of(lm)  # refuses a model that cannot be asked over a cache
+    return growing_cache(lm.model.config), None
 
 
 class LentState(State):
@@ -191,17 +198,19 @@ def run_model(
         return state.twin(state.cache, fed, mask, positions, rows)
     inputs = {
         "input_ids": torch.tensor([fed], device=state.lm.device),  # [1, len(fed)]
-        "position_ids": positions[None],  # [1, len(fed)]
         "attention_mask": mask,  # [1, 1, len(fed), seen + len(fed)]
         "past_key_values": state.cache,
         "use_cache": True,
     }
-    return ask_model(state.lm.model, rows, inputs)
+    if manner_of(state.lm).positions:
+        inputs["position_ids"] = positions[None]  # [1, len(fed)]
+    with few_threads(state.lm, len(fed)):
+        return ask_model(state.lm.model, rows, inputs)
 
 
 @torch.inference_mode()
 def ask_model(
-    model: PreTrainedModel, rows: int, inputs: dict[str, object]
+    model: nn.Module, rows: int, inputs: dict[str, object]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same from the model itself, however somebody may have changed it."""
     if model.config.model_type not in FAMILIES or is_touched(model):
@@ -241,12 +250,8 @@ def mask_type(state: State) -> torch.dtype:
 
 
 def takes_masks(state: State) -> bool:
-    """True if the model is known to add a mask of numbers to its attention's scores."""
-    if state.twin is not None:
-        return True
-    config = state.lm.model.config
-    known = config.model_type in FAMILIES and config._attn_implementation in MASKED
-    return known and is_growing(state.cache)
+    """True if the model adds a mask of numbers to its attention's scores, as known or tried."""
+    return state.twin is not None or manner_of(state.lm).trees
 
 
 def check_tree_fits(state: State) -> None:
@@ -254,7 +259,7 @@ def check_tree_fits(state: State) -> None:
     if not takes_masks(state):
         config = state.lm.model.config
         raise ValueError(
-            f"lm must be a model of {' or '.join(FAMILIES)} with {' or '.join(MASKED)} attention "
+            f"lm must be a model with {' or '.join(MASKED)} attention that keeps to a tree's mask "
             f"to verify a tree, got {config.model_type} with {config._attn_implementation}"
         )
 

@@ -27,6 +27,7 @@ from medusa_lib.engine.forward import (
     linear,
 )
 from medusa_lib.engine.narrow import as_array, narrow_type
+from medusa_lib.steps.team import LOOPS
 
 NO_MASK = np.zeros((0, 0), np.float32)
 ONE_AT_A_TIME = threading.Lock()  # some of numba's threads serve only one caller at a time
@@ -39,6 +40,7 @@ class PlainLoops:
         self.weights = weights
         self.context = len(weights.places) or weights.heads.turns.shape[1]
         self.vocab_size = len(weights.tokens)
+        self.numbers = sum(a.size for a in weights if isinstance(a, np.ndarray))
         self.layers, heads = len(weights.qkv), weights.heads
         self.kv_heads, self.size = heads.count // heads.shared, weights.mix.shape[2] // heads.count
 
@@ -63,7 +65,10 @@ class PlainLoops:
         fed = self.fed(cache, ids, mask, positions)
         # Where nothing is unseen, there is a row less than asked for.
         hidden = np.empty((min(rows, len(ids)), self.weights.tokens.shape[1]), np.float32)
-        logits = share_work(forward, self.weights, (cache.keys, cache.values), fed, hidden)
+        kept, kind = (cache.keys, cache.values), (id(self), len(ids))
+        with LOOPS.sharing(kind, len(ids) * self.numbers) as threads:
+            fed = fed._replace(threads=threads)
+            logits = share_work(forward, threads, self.weights, kept, fed, hidden)
         cache.length += len(ids)
         return torch.from_numpy(logits[:, : self.vocab_size]), torch.from_numpy(hidden)
 
@@ -85,17 +90,17 @@ class PlainLoops:
         added = NO_MASK
         if mask is not None:
             added = mask.float().expand(1, 1, count, seen + count)[0, 0].contiguous().numpy()
-        return Fed(np.array(ids), places, added, seen, torch.get_num_threads())
+        return Fed(np.array(ids), places, added, seen, LOOPS.threads())
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""
         return self(cache, ids, None, None, len(ids))
 
 
-def share_work(call: Callable[..., np.ndarray], *given: object) -> np.ndarray:
-    """Call compiled code that uses torch's number of threads, which nobody else does meanwhile."""
+def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> np.ndarray:
+    """Call compiled code that is shared by some threads, which nobody else does meanwhile."""
     threads = torch.get_num_threads()
-    wanted = min(threads, numba.config.NUMBA_NUM_THREADS)
+    wanted = min(share, numba.config.NUMBA_NUM_THREADS)
     with ONE_AT_A_TIME:
         before = numba.get_num_threads()
         try:
@@ -124,7 +129,8 @@ class QuickLinear(nn.Module):
         Raises ValueError for numbers of another width.
         """
         rows = check_width(x.reshape(-1, x.shape[-1]), self.inside)
-        out = share_work(linear, rows, self.w, self.b, torch.get_num_threads())
+        threads = LOOPS.threads()
+        out = share_work(linear, threads, rows, self.w, self.b, threads)
         return torch.from_numpy(out[:, : self.outputs]).reshape(*x.shape[:-1], -1)
 
 
@@ -164,13 +170,14 @@ class QuickHydra:
         rows, known = check_width(before, self.width), np.atleast_1d(np.asarray(tokens, np.int64))
         if len(known) != len(rows) or not self.knows(known.tolist()):
             raise ValueError(self.wanted(len(rows), known))
-        out = share_work(hydra_step, rows, known, self.arrays, torch.get_num_threads())
+        threads = LOOPS.threads()
+        out = share_work(hydra_step, threads, rows, known, self.arrays, threads)
         return torch.from_numpy(out)
 
     def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
         """The best guess of each of `count` heads after the other; hidden `[1, width]`."""
-        rows, threads = self.one_row(hidden, token), torch.get_num_threads()
-        return share_work(hydra_chain, rows, token, self.arrays, count, threads).tolist()
+        rows, threads = self.one_row(hidden, token), LOOPS.threads()
+        return share_work(hydra_chain, threads, rows, token, self.arrays, count, threads).tolist()
 
     def tree(
         self, hidden: torch.Tensor, token: int, counts: tuple[int, int, int], *least: float
@@ -178,9 +185,9 @@ class QuickHydra:
         """A tree grown within limits, see Limits → (token, parent's place, rank) of each node."""
         rows = self.one_row(hidden, token)
         # A whole number where a fraction is meant would have all compiled once more.
-        limits = Limits(*counts, *map(float, least), torch.get_num_threads())
-        first = np.array([token, -1, 0, 0, 0])
-        return share_work(hydra_tree, rows, first, self.arrays, limits)[:, :3].tolist()
+        limits = Limits(*counts, *map(float, least), LOOPS.threads())
+        first, threads = np.array([token, -1, 0, 0, 0]), limits.threads
+        return share_work(hydra_tree, threads, rows, first, self.arrays, limits)[:, :3].tolist()
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
         """Hidden states `[1, width]` as an array. Raises ValueError for more, or another token."""

@@ -11,15 +11,17 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import transformers
 from torch import nn
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel
 
 from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.steps.model import LM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 A_WHILE = 1.0  # seconds
 COMPILING = "compiling the model's loops, once on this machine: a few seconds …"
@@ -106,6 +108,8 @@ def is_usual(model: nn.Module) -> bool:
     The same classes in the same places, with the same settings and weights' names, no hooks, for
     evaluation.
     """
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM  # noqa: PLC0415 - slow to import
+
     if type(model) not in (GPT2LMHeadModel, LlamaForCausalLM) or has_global_hooks():
         return False
     tensors = [*model.parameters(), *model.buffers()]

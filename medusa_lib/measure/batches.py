@@ -76,8 +76,8 @@ class Batch:
     def start(cls, lm: LM, users: Iterable[User]) -> Batch:
         """Nothing seen yet. Raises ValueError for a model that is not known to take masks."""
         users, cache = list(users), growing_cache(lm.model.config)
-        if not takes_masks(State(lm, [], cache)):
-            config = lm.model.config
+        config = lm.model.config
+        if config.model_type not in FAMILIES or not takes_masks(State(lm, [], cache)):
             raise ValueError(
                 f"lm must be a model of {' or '.join(FAMILIES)} with {' or '.join(MASKED)} "
                 f"attention to read a batch, got {config.model_type} with "

@@ -24,6 +24,7 @@ from medusa_lib.base.words import (
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.drafter import propose_branch
 from medusa_lib.steps.model import LM
+from medusa_lib.steps.own_way import check_own_way
 from medusa_lib.steps.prefix_accept import prefix_accept_once
 from medusa_lib.steps.settings import changed_settings, say_what_is_ignored, settings_for
 from medusa_lib.steps.utilities import (
@@ -69,14 +70,15 @@ def branch_of(draft: Draft, ids: Ids) -> list[int]:
 def start_ids(lm: LM, prompt: Start) -> Ids:
     """A prompt, or its ids `[1, T]` → its ids, checked to leave room for a new token.
 
-    Raises ValueError for a prompt without a visible character or too long for the context, and
-    for ids outside the vocabulary.
+    Raises ValueError for a prompt without a visible character or too long for the context, for
+    ids outside the vocabulary or a model that `generate` asks in a way of its own.
     """
     ids = encode(lm, prompt) if isinstance(prompt, str) else prompt.to(lm.device)  # [1, T]
     if ids.shape[1] >= lm.context_length:
         limit = lm.context_length - 1
         raise ValueError(f"prompt must have at most {limit} tokens, got {ids.shape[1]}")
     check_fits(lm, ids)
+    check_own_way(lm)
     return ids
 
 

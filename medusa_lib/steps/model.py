@@ -7,15 +7,11 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import constants, get_session, is_offline_mode
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.base.checks import checked
@@ -30,8 +26,13 @@ from medusa_lib.base.words import ModelId
 from medusa_lib.steps.device import check_device
 from medusa_lib.steps.settings import Obeyed, named_ends
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+else:  # the real one takes two seconds to import, which only loading a model is worth
+    PreTrainedModel = torch.nn.Module
 EOS_TEXT = "<|endoftext|>"
 # Misshapen weights are then listed in the report, not raised without a name.
+CONTEXTS = ("max_position_embeddings", "max_target_positions")  # names of the same setting
 WITH_REPORT = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
@@ -240,6 +241,23 @@ def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         model.resize_token_embeddings(len(tokenizer))
 
 
+def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The most tokens that a model can read: as its settings say, or its tokenizer.
+
+    Where positions are counted from after the padding's, as in RoBERTa, that many are lost.
+    """
+    config, words = model.config, model.get_input_embeddings()
+    if hasattr(config, "get_text_config"):  # of a model that also sees or hears
+        config = config.get_text_config()
+    sizes = [getattr(config, name, None) for name in CONTEXTS]
+    most = next((size for size in sizes if size and size > 0), tokenizer.model_max_length)
+    tables = (part for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    places = [t for t in tables if t is not words and t.num_embeddings == most]
+    return int(most) - max(
+        (t.padding_idx + 1 for t in places if t.padding_idx is not None), default=0
+    )
+
+
 def make_lm(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, model_id: str = "custom"
 ) -> LM:
@@ -248,14 +266,13 @@ def make_lm(
     The tokenizer gets an EOS token if it has none, the model is put in eval mode.
     """
     fit_embeddings(model.eval(), ensure_eos(tokenizer))
-    context = getattr(model.config, "max_position_embeddings", None)
     return LM(
         model_id=model_id,
         tokenizer=tokenizer,
         model=model,
         device=model.device,
         eos_id=tokenizer.eos_token_id,
-        context_length=int(context or tokenizer.model_max_length),
+        context_length=context_of(model, tokenizer),
     )
 
 

@@ -10,6 +10,7 @@ from medusa_lib.base.checks import check_int, checked
 from medusa_lib.base.words import Count, Flag, Ids, Logits, Text, Token
 from medusa_lib.steps.model import LM
 from medusa_lib.steps.settings import settings_for
+from medusa_lib.steps.team import few_threads
 
 
 @checked
@@ -102,7 +103,8 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     context or outside the vocabulary, before the pass, and for logits that are not finite.
     """
     check_fits(lm, ids)
-    logits = logits_of(lm.model(input_ids=ids, use_cache=False, logits_to_keep=1))[0, -1]  # [V]
+    with few_threads(lm, ids.shape[1]):
+        logits = logits_of(lm.model(input_ids=ids, use_cache=False, logits_to_keep=1))[0, -1]  # [V]
     logits = obey_settings(lm, ids, logits.float())
     if not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")

@@ -6,6 +6,7 @@ python -m medusa_lib.training.train_heads --out FOLDER [--model bookworm] [--cor
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import random
@@ -23,7 +24,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from medusa_lib.base.checks import check_fields, check_int
 from medusa_lib.base.config import default_model_id
 from medusa_lib.base.words import Positive, Seed, Share
-from medusa_lib.beyond.heads_files import load_heads, probe, save_heads
+from medusa_lib.beyond.heads_files import HEADS_VARIABLE, load_heads, probe, save_heads
 from medusa_lib.beyond.heads_training import (
     Examples,
     Joint,
@@ -102,9 +103,10 @@ class HeadsRecipe:
 class Job:
     """What one command trains: heads of a recipe, for a model, on some books, into a folder.
 
-    Texts and checkpoint lie in its `work` and may be deleted at the end. precision: of the
-    products in training, one of PRECISIONS; sums and weights stay in float32. Raises ValueError
-    for another one, or for what does not fit, before anything is written.
+    Texts and checkpoint lie in its `work` and may be deleted at the end. precision: of the model
+    that writes the texts and of the products in training, one of PRECISIONS; sums and the heads'
+    weights stay in float32. Raises ValueError for another one, or for what does not fit, before
+    anything is written.
     """
 
     lm: LM
@@ -189,11 +191,19 @@ def chunk_file(folder: Path, name: str, make: Callable[[], Examples]) -> Example
     return made
 
 
+def writing(job: Job) -> Job:
+    """The same job with a model that writes in its precision: twice as fast in 16 bits."""
+    if job.precision == "float32":
+        return job
+    model = copy.deepcopy(job.lm.model).to(getattr(torch, job.precision))
+    return dataclasses.replace(job, lm=dataclasses.replace(job.lm, model=model))
+
+
 def gather(
     job: Job, on_chunk: Callable[[int, int], None], stopped: Callable[[], bool]
 ) -> Examples | None:
     """All training examples, chunk by chunk from the job's files or newly made; None if stopped."""
-    books, recipe = job.books_of(held_out=False), job.recipe
+    job, books, recipe = writing(job), job.books_of(held_out=False), job.recipe
     own = max(1, round(recipe.tokens / (TEXTS * recipe.new_tokens)))
     read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if job.books else 0
     makers = {f"own-{i}": partial(own_chunk, job, books, i) for i in range(own)}
@@ -280,6 +290,7 @@ def make(
                 return False
     export_heads(job, learner, held_out, history, len(examples))
     print(f"heads, tree and card are in {out}, after {time.perf_counter() - began:.0f} s")
+    print(f"use them: use_heads(lm, {str(out)!r}), or {HEADS_VARIABLE}={out} in the environment")
     return True
 
 
@@ -371,7 +382,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--precision",
         default="auto",
         choices=["auto", *PRECISIONS],
-        help="of the products in training; auto takes bfloat16 where hardware computes it",
+        help="of writing texts and of training; auto takes bfloat16 where hardware computes it",
     )
     for field in dataclasses.fields(HeadsRecipe):
         name = "--" + field.name.replace("_", "-")

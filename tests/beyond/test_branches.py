@@ -84,6 +84,6 @@ def test_interrupted_branches_begin_afresh(tiny_gpt2, monkeypatch) -> None:
 def test_branches_of_a_model_that_takes_no_trees_are_refused_before_any_pass(
     tiny_gpt2, refuses, monkeypatch
 ) -> None:
-    monkeypatch.setattr("medusa_lib.beyond.one_pass.FAMILIES", ("llama",))
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.takes_masks", lambda _state: False)
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "abc", "branches", 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,8 +11,14 @@ import torch
 from heads import NODES, random_heads
 
 import medusa_lib
-from medusa_lib import load_lm, speculate
-from medusa_lib.beyond.heads_files import heads_fit, load_heads, save_heads, shipped_heads
+from medusa_lib import load_lm, run_greedy, speculate, use_heads
+from medusa_lib.beyond.heads_files import (
+    heads_fit,
+    heads_folder,
+    load_heads,
+    save_heads,
+    shipped_heads,
+)
 from medusa_lib.beyond.medusa_heads import KINDS, HeadsError
 
 
@@ -39,6 +46,28 @@ def test_heads_of_another_model_are_refused(tiny_gpt2, tiny_llama, tmp_path, ref
     (folder / "heads.json").write_text("{}")
     with refuses("heads"):
         load_heads(tiny_gpt2, folder)
+    assert not heads_fit(tiny_llama)
+
+
+def test_heads_of_a_readers_own_are_used_by_their_names(tiny_llama, tmp_path, monkeypatch) -> None:
+    save_heads(random_heads(tiny_llama), tiny_llama, NODES, tmp_path / "mine")
+    by_hand, by_name = copy.copy(tiny_llama), copy.copy(tiny_llama)
+    assert not heads_fit(by_hand)
+    use_heads(by_hand, tmp_path / "mine")
+    monkeypatch.setenv("MEDUSA_HEADS", str(tmp_path / "mine"))
+    for lm in (by_hand, by_name):
+        assert heads_fit(lm)
+        assert heads_folder(lm) == tmp_path / "mine"
+        greedy = run_greedy(lm, "abc", 12).new_ids
+        for name in ("heads_chain", "heads_tree", "heads_ngram"):
+            assert speculate(lm, "abc", name, 12).new_ids == greedy
+
+
+def test_who_has_no_heads_is_told_how_to_come_by_them(tiny_llama, tmp_path, refuses) -> None:
+    with pytest.raises(HeadsError, match=r"train_heads --model .* use_heads.* MEDUSA_HEADS=FOLDER"):
+        speculate(tiny_llama, "abc", "heads_tree")
+    with refuses("heads"):
+        use_heads(tiny_llama, tmp_path / "nowhere")
     assert not heads_fit(tiny_llama)
 
 

@@ -148,6 +148,6 @@ def test_a_knob_out_of_range_is_refused(refuses, name, bad) -> None:
 def test_a_model_that_takes_no_trees_is_refused_before_any_pass(
     tiny_gpt2, refuses, monkeypatch
 ) -> None:
-    monkeypatch.setattr("medusa_lib.beyond.one_pass.FAMILIES", ("llama",))
+    monkeypatch.setattr("medusa_lib.beyond.one_pass.takes_masks", lambda _state: False)
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "abc", "lookahead", 5)

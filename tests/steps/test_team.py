@@ -1,0 +1,96 @@
+"""How many threads share a pass: the quicker way is found, and found again when it changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medusa_lib.steps import team
+from medusa_lib.steps.team import LATE, SMALL, Team, few_threads
+
+
+class Machine:
+    """A clock, and how long a pass takes with all threads and with one."""
+
+    def __init__(self, all_threads, one):
+        self.now, self.seconds, self.one = 0.0, {4: all_threads, 1: one}, 0
+
+    def clock(self):
+        return self.now
+
+    def run(self, decides, passes, kind="pass", work=1.0):
+        """So many passes → how many of them were computed by one thread, and the seconds."""
+        began, alone = self.now, 0
+        for _ in range(passes):
+            with decides.sharing(kind, work) as threads:
+                self.now += self.seconds[threads]
+            alone += threads == 1
+        return alone, self.now - began
+
+
+@pytest.fixture
+def four(monkeypatch):
+    """torch would take four threads."""
+    monkeypatch.setattr(team, "all_threads", lambda: 4)
+
+
+def decided(all_threads, one):
+    """A machine and a team that has got to know it."""
+    machine = Machine(all_threads, one)
+    decides = Team(machine.clock)
+    machine.run(decides, 200)
+    return machine, decides
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(("all_threads", "one", "alone"), [(1e-3, 2e-3, 0), (0.2, 2e-3, 1)])
+def test_the_quicker_way_is_taken(all_threads, one, alone) -> None:
+    machine, decides = decided(all_threads, one)
+    quicker = min(all_threads, one)
+    count, seconds = machine.run(decides, 500)
+    assert (count > 400) == bool(alone)
+    assert seconds < 1.5 * 500 * quicker
+
+
+@pytest.mark.usefixtures("four")
+def test_a_load_that_begins_is_met_within_a_few_passes_and_its_end_within_seconds() -> None:
+    machine, decides = decided(1e-3, 2e-3)
+    machine.seconds = {4: 0.1, 1: 4e-3}
+    assert machine.run(decides, 100)[1] < 1.2
+    machine.run(decides, 2000)
+    machine.seconds = {4: 1e-3, 1: 2e-3}
+    machine.run(decides, round(3 * LATE / 2e-3))
+    assert not decides.alone
+
+
+@pytest.mark.usefixtures("four")
+def test_a_large_pass_takes_all_threads_untimed() -> None:
+    machine, decides = Machine(1.0, 4.0), Team()
+    assert machine.run(decides, 20, work=2 * SMALL)[0] == 0
+    assert not decides.usual
+
+
+@pytest.mark.usefixtures("four")
+def test_passes_of_another_kind_are_not_compared() -> None:
+    machine, decides = decided(1e-3, 2e-3)
+    machine.seconds = {4: 1e-2, 1: 2e-2}
+    machine.run(decides, 50, kind="longer")
+    assert not decides.alone
+
+
+def test_torch_has_as_many_threads_as_before(tiny_gpt2, monkeypatch) -> None:
+    before, set_to = torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.setattr(team, "PASSES", Team(alone=True))
+    monkeypatch.setattr(team, "CORES", 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with pytest.raises(KeyError), few_threads(tiny_gpt2, 3):
+        raise KeyError
+    assert set_to == [1, 4]
+    monkeypatch.undo()
+    assert torch.get_num_threads() == before
+
+
+def test_never_more_threads_than_cores(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 10**4)
+    assert team.all_threads() == team.CORES == team.cores()
