@@ -419,7 +419,8 @@ def held_out_examples(job: Job) -> dict[str, Examples]:
     unseen = job.books_of(held_out=True)
     names = {f"held-out-{i}": -1 - i for i in range(HELD_OUT_CHUNKS)}
     files, do = ChunkFiles(job.work), partial(chunk_examples, lambda name, device: job.lm)
-    tasks = (Task(name, own_chunk(job, unseen, i)) for name, i in names.items())
+    missing = {name: i for name, i in names.items() if not files.has(name)}
+    tasks = (Task(name, own_chunk(job, unseen, i)) for name, i in missing.items())
     run_tasks(do, tasks, files).check()
     scored = {"own text": joined([files.load(name) for name in names])}
     if unseen:
