@@ -10,6 +10,7 @@ The floors, from the ground up
     beyond/     the cure: trees, masks, one pass, drafters, exact sampling, heads, and its loop
     demo.py     STEP7: both decoders, and the cure, on one prompt
     measure/    stopwatch, formulas, roofline, replay, and transformers' own decoders
+    sweep/      many runs by key, here or on a cluster: `python -m medusa_lib.sweep`
     teaching/   one room a lesson: its figure, its view, its panel; shared/ (with the
                 HTML templates) and toys/ below them
     exercises/  one file of graders a lesson, apart because they give answers away
@@ -25,7 +26,8 @@ Which may import which
     beyond        those, and engine
     demo.py       those, and beyond
     measure       those, and demo.py
-    teaching      those, and measure; a room only shared/, toys/ and earlier rooms of teaching
+    sweep         those, and measure
+    teaching      those, and sweep; a room only shared/, toys/ and earlier rooms of teaching
     exercises, bench, site, training
                   those, and teaching, but not each other
     classroom     those, and exercises

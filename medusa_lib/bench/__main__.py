@@ -19,9 +19,10 @@ from medusa_lib.base.checks import check_int
 from medusa_lib.base.config import default_model_id
 from medusa_lib.bench.peers import EXTRA
 from medusa_lib.bench.rows import BenchResult
-from medusa_lib.bench.run import PROMPTS, ROUNDS, read_prompts, run_bench
+from medusa_lib.bench.run import ROUNDS, run_bench
 from medusa_lib.bench.tables import check_outputs, print_tables, save_plot, write_readme
 from medusa_lib.beyond.heads_files import use_heads
+from medusa_lib.measure.conditions import PROMPTS, read_prompts
 from medusa_lib.steps.model import ModelLoadError, load_lm
 
 WIDTH = 110  # letters; the tables need as many, also where the output goes to a file

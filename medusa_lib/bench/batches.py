@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from medusa_lib.base.checks import check_int
-from medusa_lib.bench.run import machine
 from medusa_lib.beyond.heads_training import openings
 from medusa_lib.measure.batches import Oracle, batch_seconds, decode_batch
 from medusa_lib.measure.batches_table import GPT2_SMALL, SHIPPED, TABLE
+from medusa_lib.measure.conditions import machine
 from medusa_lib.measure.roofline import gpt2_small, measure_machine
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM, load_lm

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import torch
-from cpuinfo import get_cpu_info
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,37 +18,11 @@ from medusa_lib.bench.loop_parts import loop_parts
 from medusa_lib.bench.peers import peer_decoders, peer_notes
 from medusa_lib.bench.rounds import greedy_table, pass_cost, run_rounds, sampling_table
 from medusa_lib.bench.rows import BenchResult
+from medusa_lib.measure.conditions import machine
 from medusa_lib.steps.loops import start_ids
 from medusa_lib.steps.model import LM
 
-PROMPTS = Path(__file__).with_name("prompts.txt")
 ROUNDS = 5
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Prompts from a text file: a blank line between two, a line of `# …` is a heading.
-
-    Raises ValueError if there is none, OSError if the file cannot be read.
-    """
-    blocks = path.read_text(encoding="utf-8").split("\n\n")
-    lines = ("\n".join(x for x in b.splitlines() if not x.startswith("# ")) for b in blocks)
-    prompts = [prompt for prompt in (line.strip("\n") for line in lines) if prompt.strip()]
-    if not prompts:
-        raise ValueError(f"--prompts must have at least one prompt, got none in {path.name}")
-    return prompts
-
-
-def machine(device: torch.device) -> str:
-    """What computes, in words: the GPU, or the processor and its widest instructions."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        about = get_cpu_info()  # virtual machines may hide which of its kind a processor is
-        which = [f"{key} {about[key]}" for key in ("family", "model") if key in about]
-        more = f" ({', '.join(which)})" if which else ""
-        simd = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
-        name = f"{about.get('brand_raw', 'unknown processor')}{more}, {simd}"
-    return " ".join(name.replace("|", " ").split())
 
 
 @checked

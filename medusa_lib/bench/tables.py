@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from medusa_lib.base.tables import md_table
+from medusa_lib.base.tables import fill_marks, md_table, split_at_marks
 from medusa_lib.bench.rows import BenchResult, Counts, Goal, GreedyRow
 from medusa_lib.measure.roofline import Machine
 from medusa_lib.teaching.shared.style import BLUE, ORANGE, axes_for, open_frame
@@ -210,21 +210,6 @@ def check_outputs(json: Path | None, plot: Path | None, readme: Path | None) -> 
         raise ValueError(f"--plot must end in one of {', '.join(sorted(kinds))}, got {plot}")
     if readme is not None:
         split_at_marks(readme, START, END)
-
-
-def split_at_marks(path: Path, start: str, end: str) -> tuple[str, str, str]:
-    """What stands before, between and after two marks. Raises ValueError if one is missing."""
-    whole = path.read_text(encoding="utf-8")
-    if start not in whole or end not in whole:
-        raise ValueError(f"--readme must have the marks {start} and {end}, got {path.name}")
-    before, rest = whole.split(start, 1)
-    return before, *rest.split(end, 1)
-
-
-def fill_marks(path: Path, start: str, end: str, text: str) -> None:
-    """Replace what stands between two marks of a file. Raises ValueError if one is missing."""
-    before, _, after = split_at_marks(path, start, end)
-    path.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def save_plot(result: BenchResult, path: Path) -> None:

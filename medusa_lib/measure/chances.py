@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
 
 import torch
 
@@ -82,23 +81,6 @@ def passes_of(loops: Loops) -> float:
     """
     drafted = sum(drafted for drafted, _ in loops)
     return 1 + ratio(drafted, sum(min(kept + 1, drafted) for drafted, kept in loops))
-
-
-def sweep(
-    texts: Sequence[KnownText],
-    temperatures: Sequence[float],
-    top_ps: Sequence[float],
-    spans: Sequence[int],
-    seeds: Sequence[int],
-) -> dict[Setting, list[Loops]]:
-    """Each setting (temperature, top-p, span) → for each seed the loops that write all texts."""
-    found: dict[Setting, list[Loops]] = {}
-    for temperature, top_p in product(temperatures, top_ps):
-        chances = [draft_chances(text, temperature, top_p) for text in texts]
-        for span in spans:
-            tossed = [[toss_loops(c, span, seed) for c in chances] for seed in seeds]
-            found[temperature, top_p, span] = [list(chain(*loops)) for loops in tossed]
-    return found
 
 
 def clear_changes(

@@ -6,14 +6,11 @@ python -m medusa_lib.training.train --corpus BOOKS --out FOLDER
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from medusa_lib.base.checks import check_int
 from medusa_lib.steps.device import pick_device
+from medusa_lib.sweep.tasks import catch_interrupt
 from medusa_lib.training.books import HELD_OUT, Book, read_corpus
 from medusa_lib.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medusa_lib.training.export import export
@@ -114,29 +112,6 @@ def tokens_bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-
-
-@contextlib.contextmanager
-def catch_interrupt() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that the running step ends whole; a second one raises.
-
-    A step torn between two optimisers could not be resumed exactly.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
-        return
-
-    def on_signal(*_: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def pick_loss(model: GPT2LMHeadModel, windows: torch.Tensor, run: Run) -> LossFn:

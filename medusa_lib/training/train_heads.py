@@ -29,6 +29,7 @@ from medusa_lib.beyond.heads_training import (
     Examples,
     Joint,
     Learner,
+    Texts,
     Training,
     examples_of,
     joined,
@@ -47,6 +48,16 @@ from medusa_lib.measure.stopwatch import node_budgets
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM, ModelLoadError, load_lm
 from medusa_lib.steps.utilities import decode
+from medusa_lib.sweep.cluster import SWEEP_ERRORS, add_cluster_options, any_runner
+from medusa_lib.sweep.models import identity_of, named_lm, refuse_another
+from medusa_lib.sweep.tasks import (
+    Runner,
+    Task,
+    TaskCounts,
+    catch_interrupt,
+    in_process,
+    run_tasks,
+)
 from medusa_lib.training.books import Book, read_corpus
 from medusa_lib.training.checkpoint import (
     TrainingState,
@@ -55,7 +66,7 @@ from medusa_lib.training.checkpoint import (
     save_whole,
 )
 from medusa_lib.training.heads_card import write_heads_card
-from medusa_lib.training.train import PRECISIONS, catch_interrupt, choose_precision
+from medusa_lib.training.train import PRECISIONS, choose_precision
 
 TEXTS = 128  # written at once
 TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
@@ -158,63 +169,164 @@ def lengths_for(lm: LM, recipe: HeadsRecipe) -> list[int]:
     return lengths
 
 
-def own_chunk(job: Job, books: Sequence[Book], chunk: int) -> Examples:
-    """Examples from texts that the model writes; chunk -1, -2, … for held-out greedy ones."""
+@dataclass(frozen=True)
+class Chunk:
+    """Texts that a worker is to make examples of: the model goes on from prompts `[n, P]`.
+
+    new_tokens: 0 if the prompts are whole texts, to be read. identity: of the model.
+    """
+
+    model: str
+    identity: str
+    device: str
+    prompts: torch.Tensor
+    new_tokens: int
+    temperature: float
+    seed: int
+    count: int
+    precision: str
+
+
+def own_chunk(job: Job, books: Sequence[Book], chunk: int) -> Chunk:
+    """What the model is to write; chunk -1, -2, … for held-out greedy texts."""
     lm, recipe = job.lm, job.recipe
+    if chunk < 0:  # what is measured is exact
+        job = dataclasses.replace(job, precision="float32")
     seed = recipe.seed * 1_000_003 + chunk % 1_000_003
     temperature = TEMPERATURES[chunk % len(TEMPERATURES)] if chunk >= 0 else 0.0
     lengths = lengths_for(lm, recipe)
     prompts = prompts_from(lm, books, TEXTS, lengths[chunk % len(lengths)], seed)  # [TEXTS, P]
-    texts = write_texts(lm, prompts, recipe.new_tokens, temperature, make_generator(seed))
-    return examples_of(texts, recipe.count)
+    return chunk_of(job, prompts, recipe.new_tokens, temperature, seed)
 
 
-def book_chunk(job: Job, books: Sequence[Book], chunk: int, *, words: bool = False) -> Examples:
-    """Examples from the books' own text. words: the labels are the books' words, not choices."""
+def book_chunk(job: Job, books: Sequence[Book], chunk: int) -> Chunk:
+    """What the model is to read: the books' own text."""
     length = LENGTHS[0] + job.recipe.new_tokens
     seed = job.recipe.seed * 2_000_003 + chunk % 1_000_003
-    texts = read_texts(job.lm, prompts_from(job.lm, books, TEXTS, length, seed))
-    if words:
-        texts = dataclasses.replace(texts, choices=texts.ids.roll(-1, dims=1))
+    return chunk_of(job, prompts_from(job.lm, books, TEXTS, length, seed), 0, 0.0, seed)
+
+
+def chunk_of(
+    job: Job, prompts: torch.Tensor, new_tokens: int, temperature: float, seed: int
+) -> Chunk:
+    """The chunk, for the job's model."""
+    model = (job.lm.model_id, identity_of(job.lm), str(job.lm.device))
+    return Chunk(*model, prompts, new_tokens, temperature, seed, job.recipe.count, job.precision)
+
+
+def in_precision(lm: LM, precision: str) -> LM:
+    """The same model with numbers of that kind, kept: in 16 bits it writes twice as fast."""
+    if precision == "float32":
+        return lm
+    if precision not in lm.kept:
+        model = copy.deepcopy(lm.model).to(getattr(torch, precision))
+        lm.kept[precision] = dataclasses.replace(lm, model=model)
+    return lm.kept[precision]
+
+
+def texts_of(lm: LM, chunk: Chunk) -> Texts:
+    """The texts of a chunk, written or read."""
+    if not chunk.new_tokens:
+        return read_texts(lm, chunk.prompts)
+    generator = make_generator(chunk.seed)
+    return write_texts(lm, chunk.prompts, chunk.new_tokens, chunk.temperature, generator)
+
+
+def chunk_examples(lm_of: Callable[[str, str], LM], chunk: Chunk) -> Examples:
+    """The examples of a chunk: what a worker does."""
+    lm = lm_of(chunk.model, chunk.device)
+    refuse_another(lm, chunk.identity)
+    return examples_of(texts_of(in_precision(lm, chunk.precision), chunk), chunk.count)
+
+
+def book_words(job: Job, books: Sequence[Book]) -> Examples:
+    """Examples whose labels are the words of books, not the model's choices."""
+    texts = texts_of(job.lm, book_chunk(job, books, -1))
+    texts = dataclasses.replace(texts, choices=texts.ids.roll(-1, dims=1))
     return examples_of(texts, job.recipe.count)
 
 
-def chunk_file(folder: Path, name: str, make: Callable[[], Examples]) -> Examples:
-    """A chunk of examples from its file, or made and written there."""
-    path = folder / f"{name}.pt"
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
+@dataclass(frozen=True)
+class ChunkFiles:
+    """A keeper of examples: a file for each chunk."""
+
+    folder: Path
+
+    def path(self, key: str) -> Path:
+        """The file of that chunk."""
+        return self.folder / f"{key}.pt"
+
+    def has(self, key: str) -> bool:
+        """True if the chunk is there."""
+        return self.path(key).exists()
+
+    def keep(self, key: str, made: Examples) -> None:
+        """Write a chunk."""
+        kept = {"tokens": made.tokens.int(), "labels": made.labels.int()}
+        save_whole({"hidden": made.hidden, **kept}, self.path(key))
+
+    def load(self, key: str) -> Examples:
+        """A chunk from its file."""
+        saved = torch.load(self.path(key), weights_only=True)
         return Examples(saved["hidden"], saved["tokens"].long(), saved["labels"].long())
-    made = make()
-    kept = {"tokens": made.tokens.int(), "labels": made.labels.int()}
-    save_whole({"hidden": made.hidden, **kept}, path)
-    return made
+
+    def rows(self) -> dict[str, Examples]:
+        """All chunks."""
+        return {path.stem: self.load(path.stem) for path in sorted(self.folder.glob("*-*.pt"))}
 
 
-def writing(job: Job) -> Job:
-    """The same job with a model that writes in its precision: twice as fast in 16 bits."""
-    if job.precision == "float32":
-        return job
-    model = copy.deepcopy(job.lm.model).to(getattr(torch, job.precision))
-    return dataclasses.replace(job, lm=dataclasses.replace(job.lm, model=model))
+def chunks_of(job: Job) -> dict[str, Callable[[], Chunk]]:
+    """Every chunk of training texts by its name; its prompts are drawn when it is called for."""
+    books, recipe = job.books_of(held_out=False), job.recipe
+    own = max(1, round(recipe.tokens / (TEXTS * recipe.new_tokens)))
+    read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if job.books else 0
+    asked = {f"own-{i}": partial(own_chunk, job, books, i) for i in range(own)}
+    return asked | {f"book-{i}": partial(book_chunk, job, books, i) for i in range(read)}
+
+
+def write_chunks(
+    job: Job,
+    on_chunk: Callable[[int, int], None],
+    stopped: Callable[[], bool],
+    runner: Runner = in_process,
+) -> bool:
+    """Make the chunks that are not there yet; False if stopped.
+
+    On a cluster the workers load the model by its name. Raises TaskError if a chunk fails.
+    """
+    asked, files = chunks_of(job), ChunkFiles(job.work)
+    missing = [name for name in asked if not files.has(name)]
+    tasks = (Task(name, asked[name]()) for name in missing)
+
+    def on_task(tally: TaskCounts) -> None:
+        on_chunk(len(asked) - len(missing) + tally.made, len(asked))
+
+    do = partial(chunk_examples, named_lm)
+    if runner is in_process:
+        do = partial(chunk_examples, lambda name, device: job.lm)
+    return not run_tasks(do, tasks, files, runner, on_task, stopped).check().stopped
 
 
 def gather(
     job: Job, on_chunk: Callable[[int, int], None], stopped: Callable[[], bool]
 ) -> Examples | None:
     """All training examples, chunk by chunk from the job's files or newly made; None if stopped."""
-    job, books, recipe = writing(job), job.books_of(held_out=False), job.recipe
-    own = max(1, round(recipe.tokens / (TEXTS * recipe.new_tokens)))
-    read = round(own * recipe.book_share / (1 - min(recipe.book_share, 0.9))) if job.books else 0
-    makers = {f"own-{i}": partial(own_chunk, job, books, i) for i in range(own)}
-    makers |= {f"book-{i}": partial(book_chunk, job, books, i) for i in range(read)}
-    parts = []
-    for name, make_it in makers.items():
-        if stopped():
-            return None
-        parts.append(chunk_file(job.work, name, make_it))
-        on_chunk(len(parts), len(makers))
-    return joined(parts)
+    if not write_chunks(job, on_chunk, stopped):
+        return None
+    files = ChunkFiles(job.work)
+    return joined([files.load(name) for name in chunks_of(job)])
+
+
+def texts_written(job: Job, runner: Runner) -> bool:
+    """Make all chunks on a cluster, before the training; False if stopped."""
+    check_same_run(job)
+    with catch_interrupt() as asked, Progress() as bar:
+        writing = bar.add_task("texts", total=None)
+
+        def on_chunk(done: int, total: int) -> None:
+            bar.update(writing, completed=done, total=total)
+
+        return write_chunks(job, on_chunk, asked.is_set, runner)
 
 
 def save_learner(job: Job, learner: Learner, history: list) -> None:
@@ -321,13 +433,14 @@ def start_or_resume(job: Job, examples: Examples) -> tuple[Learner, list]:
 def held_out_examples(job: Job) -> dict[str, Examples]:
     """What the heads are scored on: the model's own text, and the words of held-out books."""
     unseen = job.books_of(held_out=True)
-    own = [
-        chunk_file(job.work, f"held-out-{i}", partial(own_chunk, job, unseen, -1 - i))
-        for i in range(HELD_OUT_CHUNKS)
-    ]
-    scored = {"own text": joined(own)}
+    names = {f"held-out-{i}": -1 - i for i in range(HELD_OUT_CHUNKS)}
+    files, do = ChunkFiles(job.work), partial(chunk_examples, lambda name, device: job.lm)
+    missing = {name: i for name, i in names.items() if not files.has(name)}
+    tasks = (Task(name, own_chunk(job, unseen, i)) for name, i in missing.items())
+    run_tasks(do, tasks, files).check()
+    scored = {"own text": joined([files.load(name) for name in names])}
     if unseen:
-        scored["book text"] = book_chunk(job, unseen, -1, words=True)
+        scored["book text"] = book_words(job, unseen)
     return scored
 
 
@@ -384,6 +497,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         choices=["auto", *PRECISIONS],
         help="of writing texts and of training; auto takes bfloat16 where hardware computes it",
     )
+    add_cluster_options(parser)
     for field in dataclasses.fields(HeadsRecipe):
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default)
@@ -400,8 +514,12 @@ def main(argv: list[str] | None = None) -> None:
         books = read_corpus(args.corpus) if args.corpus else []
         lm = load_lm(args.model, args.device)
         precision = choose_precision(args.precision, lm.device.type)
-        done = make(lm, books, recipe, args.out, args.every, precision)
-    except (ValueError, OSError, ModelLoadError) as error:
+        what, done = (lm, books, recipe, args.out), True
+        if args.scheduler or args.processes:
+            with any_runner(args.scheduler, args.processes) as runner:
+                done = texts_written(Job(*what, precision), runner)
+        done = done and make(*what, args.every, precision)
+    except (ValueError, OSError, ModelLoadError, *SWEEP_ERRORS) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         done = False

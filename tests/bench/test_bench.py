@@ -32,7 +32,7 @@ from medusa_lib.bench.goals import goals
 from medusa_lib.bench.peers import LLAMA_HALF
 from medusa_lib.bench.rounds import Tally, greedy_row, run_rounds, sampling_row, surprise
 from medusa_lib.bench.rows import Goal, GreedyRow, PassCost
-from medusa_lib.bench.run import PROMPTS, machine, read_prompts, run_bench
+from medusa_lib.bench.run import run_bench
 from medusa_lib.bench.tables import (
     END,
     START,
@@ -52,22 +52,6 @@ FEW = ["Once upon a time there was a", "la la la la"]
 @pytest.fixture(scope="module")
 def result(lm):
     return run_bench(lm, FEW, 8, rounds=1)
-
-
-def test_the_prompts_are_many_and_varied() -> None:
-    prompts = read_prompts(PROMPTS)
-    assert len(prompts) == len(set(prompts)) >= 24
-    sizes = [len(prompt) for prompt in prompts]
-    assert min(sizes) < 30
-    assert max(sizes) > 300
-    assert not any(prompt.startswith("#") for prompt in prompts)
-
-
-def test_a_file_without_prompts_is_refused(tmp_path) -> None:
-    path = tmp_path / "none.txt"
-    path.write_text("# only a heading\n\n\n")
-    with pytest.raises(ValueError, match="--prompts must have at least one prompt, got none"):
-        read_prompts(path)
 
 
 def test_every_row_of_the_first_table_writes_greedys_tokens(result) -> None:
@@ -314,21 +298,6 @@ def test_a_table_of_goals_may_be_laid_out_by_hand() -> None:
     text = "|measure   |  goal| a | b |\n|---|---|---|---|\n  | x | ≥ 1 | 2 ✓ |  \n| y | ≥ 3 |\n"
     assert read_goals(text) == {"a": {("x", "≥ 1"): "2 ✓"}, "b": {}}
     assert read_goals("no table") == {}
-
-
-@pytest.mark.parametrize(
-    ("about", "name"),
-    [
-        (
-            {"brand_raw": "  Abacus | 3  000 ", "family": 6, "model": 0},
-            "Abacus 3 000 (family 6, model 0)",
-        ),
-        ({}, "unknown processor"),
-    ],
-)
-def test_the_machine_has_a_name_that_fits_a_table(monkeypatch, about, name) -> None:
-    monkeypatch.setattr(bench, "get_cpu_info", lambda: about)
-    assert machine(torch.device("cpu")) == f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys, monkeypatch) -> None:

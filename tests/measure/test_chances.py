@@ -10,7 +10,6 @@ from medusa_lib.measure.chances import (
     draft_chances,
     known_text,
     passes_of,
-    sweep,
     toss_loops,
 )
 
@@ -67,14 +66,6 @@ def test_figures_of_loops_are_those_of_records(lm):
     assert passes_of(pairs(run)) == pytest.approx(passes_per_token(run))
     assert math.isnan(alpha_of([]))
     assert math.isnan(passes_of([]))
-
-
-def test_a_sweep_has_every_setting_and_seed(text):
-    found = sweep([text, text], (0.5, 0.9), (0.5, None), (1, 4), range(3))
-    assert list(found) == [(t, p, s) for t in (0.5, 0.9) for p in (0.5, None) for s in (1, 4)]
-    chances = draft_chances(text, 0.9, None)
-    for seed, loops in enumerate(found[0.9, None, 4]):
-        assert loops == 2 * toss_loops(chances, 4, seed)
 
 
 def test_a_change_is_clear_where_no_two_runs_overlap():

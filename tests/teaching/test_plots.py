@@ -9,6 +9,7 @@ import pytest
 import torch
 from drawing import GREEDY, LOOPS, RUN, draw
 from matplotlib.axes import Axes
+from sweep_rows import SWEEP
 
 from medusa_lib import teaching
 from medusa_lib.bench.tables import plot_bench
@@ -37,6 +38,7 @@ from medusa_lib.teaching.sampling_exactly import (
     plot_shares,
 )
 from medusa_lib.teaching.shared.page import plot_beyond, plot_course, plot_pipeline
+from medusa_lib.teaching.sweeps import plot_alpha_against_cost, plot_heat_map
 from medusa_lib.teaching.systems import plot_settings
 from medusa_lib.teaching.tree_attention import plot_budgets, plot_tree, plot_tree_mask
 from medusa_lib.teaching.typical import Trade, plot_bound, plot_trade
@@ -54,6 +56,8 @@ EXAMPLES = {
     plot_acceptance: (LOOPS,),
     plot_tokens_against_passes: ({"greedy": GREEDY, "Medusa-tiny": RUN},),
     plot_spread: ([1, 2], {"cool": [[0.5, 0.7], [0.6, 0.8]], "warm": [[0.1, 0.3], [0.2]]}),
+    plot_heat_map: (SWEEP,),
+    plot_alpha_against_cost: (SWEEP,),
     plot_bench: (
         [Faster("n-gram", 1.3), Faster("generate", 0.6)],
         [Faster("n-gram", 1.9)],

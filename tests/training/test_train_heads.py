@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +15,20 @@ from safetensors.torch import load_file
 from medusa_lib import load_lm, run_greedy, speculate
 from medusa_lib.beyond.heads_files import load_heads
 from medusa_lib.beyond.medusa_heads import HeadsDrafter
+from medusa_lib.sweep.models import named_lm
+from medusa_lib.sweep.tasks import attempt, in_process
 from medusa_lib.training import train_heads
 from medusa_lib.training.heads_card import main as card_main
-from medusa_lib.training.train_heads import HeadsRecipe, main, make
+from medusa_lib.training.train_heads import (
+    HeadsRecipe,
+    Job,
+    chunk_examples,
+    chunks_of,
+    main,
+    make,
+    texts_written,
+    write_chunks,
+)
 
 TINY = HeadsRecipe(count=2, inner=16, tokens=3000, new_tokens=12, steps=30, batch=64, lr=0.01)
 
@@ -141,6 +154,36 @@ def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused(made, tiny_l
     with pytest.raises(ValueError, match="cannot be read"):
         make(tiny_llama, [], TINY, made)
     path.write_bytes(kept)
+
+
+def travelling(do, tasks):
+    """A runner whose tasks and answers travel, as to another process."""
+    for task in tasks:
+        asked, there = pickle.loads(pickle.dumps((task, do)))
+        yield pickle.loads(pickle.dumps(attempt(there, asked)))
+
+
+def test_texts_written_elsewhere_are_those_written_here(tmp_path) -> None:
+    lm = named_lm("random-llama-1")
+    there, here = (Job(lm, [], TINY, tmp_path / name) for name in ("there", "here"))
+    assert texts_written(there, travelling)
+    assert texts_written(here, in_process)
+    files = sorted(path.name for path in here.work.glob("own-*.pt"))
+    assert files == sorted(path.name for path in there.work.glob("own-*.pt"))
+    assert len(files) == len(chunks_of(here)) > 2
+    for name in files:
+        ours, theirs = (torch.load(job.work / name, weights_only=True) for job in (here, there))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    asked = []
+    nobody = lambda do, tasks: (asked.append(task) for task in tasks)  # noqa: E731
+    assert write_chunks(there, lambda *_: None, lambda: False, nobody)
+    assert not asked, "what is there was asked for again"
+
+
+def test_a_worker_with_another_model_is_refused() -> None:
+    job = Job(named_lm("random-llama-1"), [], TINY, Path("nowhere"))
+    with pytest.raises(ValueError, match="model must be the same everywhere"):
+        chunk_examples(lambda *_: named_lm("random-llama-2"), chunks_of(job)["own-0"]())
 
 
 def test_a_folder_of_another_run_is_refused(made, tiny_llama, tiny_gpt2) -> None:
