@@ -18,7 +18,7 @@ PAGE = medusa_lib.__doc__
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TESTED = ("base", "steps", "engine", "beyond")  # floors where each file has a test of its name
 ALLOWED = {"notebooks", "medusa_lib", "tests", "requirements.txt", "README.md", "pyproject.toml"}
-ALLOWED |= {"LICENSE", "setup.py"}
+ALLOWED |= {"LICENSE"}
 
 
 def test_top_level() -> None:

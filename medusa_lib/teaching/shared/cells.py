@@ -116,12 +116,21 @@ def record_notebook(notebook: Mapping[str, object]) -> dict[str, str]:
 
 
 def put_panels(notebook: Mapping[str, object], recorded: Mapping[str, str]) -> None:
-    """Put recorded panels, by the ids of their cells, where the notebook has widgets."""
+    """Put recorded panels, by the ids of their cells, where the notebook has widgets.
+
+    What stands in for a panel without its kernel goes: the recorded one shows the same, and moves.
+    """
     for cell in notebook["cells"]:
         if cell.get("id") in recorded:
             data = panel_output(cell)
             del data[WIDGET]
             data["text/html"] = recorded[cell["id"]]
+            cell["outputs"] = [one for one in cell["outputs"] if not stands_in(one)]
+
+
+def stands_in(output: Mapping[str, object]) -> bool:
+    """True for an output that is there for a panel whose kernel is gone."""
+    return 'class="medusa-instead"' in output.get("data", {}).get("text/html", "")
 
 
 def is_lesson(folder: str | None) -> bool:
