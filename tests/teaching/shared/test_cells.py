@@ -80,7 +80,7 @@ def few(monkeypatch):
 def test_a_panel_is_recorded_from_its_own_cell_and_takes_the_widgets_place():
     book = lesson("share = 0.7", "share = 0.8\n1 / 0", PANEL)
     instead = {"text/html": '<div class="medusa-instead">its picture</div>'}
-    book.cells[-1].outputs.append(new_output("display_data", instead))
+    book.cells[-1].outputs.append(nbformat.v4.new_output("display_data", instead))
     before = copy.deepcopy(book)
     recorded = record_notebook(book)
     assert book == before
