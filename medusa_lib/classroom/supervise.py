@@ -102,6 +102,15 @@ def is_service(process: psutil.Process) -> bool:
         return False
 
 
+def end_helpers(told: ClassSettings) -> None:
+    """End what a hub that was killed has left: its helpers, which no other hub would end."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            address = process.environ().get("JUPYTERHUB_API_URL", "")
+            if address.startswith(told.hub_url + "/") and is_service(process):
+                process.kill()
+
+
 def build_parts(told: ClassSettings) -> tuple[Kept, Kept]:
     """The proxy and the hub of a class, not yet started."""
     ports = [f"--port={told.port}", f"--api-port={told.port + 2}", f"--ip={told.host}"]
@@ -183,6 +192,7 @@ def keep_running(parts: tuple[Kept, Kept], asked: Callable[[], str]) -> None:
             with contextlib.suppress(OSError):
                 ask_hub(hub.told, "/proxy", "POST")  # the table of paths is written anew
         if hub.stopped():
+            end_helpers(hub.told)
             hub.start()
         time.sleep(LOOK)
 
@@ -193,6 +203,7 @@ def hold_class(told: ClassSettings, say: Callable[[str], object], asked: Callabl
     with sole(told):
         for part in (hub, proxy):
             part.end()
+        end_helpers(told)
         try:
             for part in parts:
                 part.start()
@@ -204,3 +215,4 @@ def hold_class(told: ClassSettings, say: Callable[[str], object], asked: Callabl
             end_servers(told)
             for part in (hub, proxy):
                 part.end()
+            end_helpers(told)
