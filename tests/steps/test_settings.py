@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from own_settings import all_alike, all_texts, generated, settings_of, some_settings
+from tiny_models import small_gpt2, small_tokenizer
 from transformers import GenerationConfig, SynthIDTextWatermarkingConfig, WatermarkingConfig
 
 from medusa_lib import (
@@ -13,6 +14,7 @@ from medusa_lib import (
     greedy_next,
     last_logits,
     make_generator,
+    make_lm,
     medusa_loop_step,
     medusa_tiny,
     run_greedy,
@@ -57,6 +59,27 @@ def test_a_second_end_stops_where_it_comes(lm):
         assert run.new_ids == plain[: plain.index(12)]
         assert run.stop_reason == "eos"
         assert "EOS_ID=0, 12" in repr(other)
+        for drafter in ("heads_tree", "ngram", None):
+            cure = speculate(other, ONCE, drafter, 20)
+            assert (cure.new_ids, cure.text, cure.stop_reason) == (run.new_ids, run.text, "eos")
+            assert 12 not in cure.loops[-1].emitted
+
+
+def test_an_end_that_only_the_config_names():
+    tokenizer = small_tokenizer(eos=False)
+    lm = make_lm(tokenizer, small_gpt2(len(tokenizer)))
+    assert lm.model.config.eos_token_id == 0
+    assert (lm.end_ids, lm.eos_id) == ((0,), tokenizer.eos_token_id)
+    assert lm.eos_id > 0
+    for prompt in ("abc", "ef g", "h"):
+        all_alike(lm, prompt, 20)
+
+
+def test_no_end_is_drafted_while_it_is_banned(lm):
+    with settings_of(lm, eos_token_id=[12, 13, 450]) as other:
+        ids, knobs = encode(other, ONCE), {"generator": make_generator(2)}
+        drawn = {sample_next(other, ids, 0.01, 1.0, True, **knobs) for _ in range(4)}
+        assert not drawn & {12, 13, 450}
 
 
 def check_random_settings(lm, examples, count):

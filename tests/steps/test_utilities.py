@@ -21,6 +21,7 @@ from medusa_lib import (
     run_greedy,
     speculate,
 )
+from medusa_lib.steps.utilities import drops
 
 IDS = torch.tensor([[2, 3, 4]])
 
@@ -215,3 +216,17 @@ def test_logits_that_are_not_finite_are_refused(rows_lm, refuses, value):
     for function in (last_logits, greedy_next):
         with refuses("logits"):
             function(broken, torch.tensor([[1]]))
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted"),
+    [
+        (torch.nn.Linear(2, 2), False),
+        (torch.nn.Dropout(0.0), False),
+        (torch.nn.Dropout(0.5), True),
+        (torch.nn.Dropout(0.5).eval(), False),
+        (torch.nn.Identity(), False),
+    ],
+)
+def test_only_what_drops_numbers_is_refused_in_training(part, wanted):
+    assert drops(part) == wanted
