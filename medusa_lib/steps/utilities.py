@@ -76,7 +76,7 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     for logits that are not finite.
     """
     check_fits(lm, ids)
-    with few_threads(lm, ids.shape[1]):
+    with few_threads(lm, ids.shape[1]):  # as many as pay at the moment
         logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]  # [V]
     if not bool(torch.isfinite(logits).all()):
         raise ValueError(f"logits must be finite, got NaN or infinity after {ids.shape[1]} tokens")
