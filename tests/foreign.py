@@ -105,7 +105,9 @@ def main():
     for row in rows(lm, PROMPTS[: args.prompts], args.new_tokens):
         found.append(row)
         print(row, flush=True)
-    part = f"{START}\n\n{table(found)}\n\n{END}"
+    about = f"Prompts: {args.prompts}. New tokens at most: {args.new_tokens}. "
+    about += f"Threads: {torch.get_num_threads()}. Heads: {'yes' if heads_fit(lm) else 'no'}."
+    part = f"{START}\n\n{about}\n\n{table(found)}\n\n{END}"
     text = README.read_text(encoding="utf-8")
     README.write_text(re.sub(f"{START}.*{END}", lambda _: part, text, flags=re.S), encoding="utf-8")
 

@@ -65,6 +65,12 @@ def test_compare_refuses_what_is_no_cfg(tiny_gpt2, refuses, value):
         compare(tiny_gpt2, "abc", value)
 
 
+def test_compare_checks_for_all_decoders_before_greedys_passes(tiny_gpt2, refuses, monkeypatch):
+    monkeypatch.setattr("medusa_lib.beyond.speculative.turning_point", lambda _lm: 8)  # longrope's
+    with refuses("max_new_tokens", lm=tiny_gpt2):
+        compare(tiny_gpt2, "abc", CFG)
+
+
 @pytest.mark.parametrize("value", [None, "", "  ", 7])
 def test_compare_refuses_bad_prompts(tiny_gpt2, refuses, value):
     with refuses("prompt", value, tiny_gpt2):

@@ -25,6 +25,7 @@ from medusa_lib.base.words import (
     TopP,
 )
 from medusa_lib.beyond.drafters import DEFAULT_SPAN, Drafter, full_precision, next_span
+from medusa_lib.beyond.manners import manner_of
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.near_ties import NearTie
 from medusa_lib.beyond.one_pass import (
@@ -107,7 +108,7 @@ def prepare(
     ids, seed = start_ids(lm, prompt)[0].tolist(), knobs.seed
     lm = for_run(lm, prompt, knobs.max_new_tokens)
     limit = min(knobs.max_new_tokens, lm.context_length - len(ids))
-    check_no_turn(lm, len(ids), limit)
+    check_no_turn(lm, len(ids), limit), manner_of(lm)
     with full_precision(lm):
         drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
     span = knobs.span or getattr(drafter, "span", DEFAULT_SPAN)

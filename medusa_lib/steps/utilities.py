@@ -114,7 +114,7 @@ def last_logits(lm: LM, ids: Ids) -> Logits:
     context or outside the vocabulary, before the pass, and for logits that are not finite.
     """
     check_fits(lm, ids)
-    with few_threads(lm, ids.shape[1]):
+    with few_threads(lm, ids.shape[1]):  # as many as pay at the moment
         logits = logits_of(lm.model(input_ids=ids, use_cache=False, logits_to_keep=1))[0, -1]  # [V]
     logits = obey_settings(lm, ids, logits.float())
     if not bool(torch.isfinite(logits).all()):
