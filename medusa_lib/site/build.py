@@ -74,7 +74,7 @@ def check_out(out: Path) -> None:
         raise ValueError(f"--out must be new, empty or a site made before, got {out}, with files")
 
 
-def settings_for(repository: str | None) -> dict[str, object]:
+def sphinx_settings(repository: str | None) -> dict[str, object]:
     """Sphinx's settings. repository: its web address adds links to it, to Binder and to Colab."""
     theme: dict[str, object] = dict(THEME)
     if repository:
@@ -172,7 +172,7 @@ def build_site(
     with TemporaryDirectory() as scratch:
         source, built = Path(scratch) / "source", Path(scratch) / "html"
         write_sources(source, project, panels)
-        run_sphinx(source, built, settings_for(repository))
+        run_sphinx(source, built, sphinx_settings(repository))
         publish(built, out)
 
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medusa_lib.base.course import BEYOND, LESSONS, STEPS
 from medusa_lib.site.lessons import page_of, short_title, source_page
 from medusa_lib.site.race import PROMPT, Lane
-from medusa_lib.site.readme import bench_block, fastest_own, number, speeds
+from medusa_lib.site.readme import bench_block, fastest_own, read_figure, speeds
 from medusa_lib.site.words import WordUse
 
 TEMPLATES = Environment(
@@ -54,8 +54,8 @@ def bars(readme: str) -> list[tuple[str, str, float]]:
     found = speeds(bench_block(readme))
     best = fastest_own(found)
     shown = {**SHOWN, best: f"the course's cure: {best}"}
-    most = max(number(found[row]) for row in shown)
-    rows = [(name, found[row], number(found[row]) / most) for row, name in shown.items()]
+    most = max(read_figure(found[row]) for row in shown)
+    rows = [(name, found[row], read_figure(found[row]) / most) for row, name in shown.items()]
     return sorted(rows, key=lambda row: row[2])
 
 
@@ -121,13 +121,13 @@ def source_pages(package: Path, files: Iterable[str]) -> dict[str, str]:
         back = "[All files that the lessons name](index.md)"
         head = f"---\norphan: true\n---\n# `{file}`\n\n{back}\n\n"
         pages[source_page(file)] = f"{head}````````python\n{code}\n````````\n"
-        does = first_line(code)
+        does = docstring_line(code)
         rows.append(f"- [`{file}`]({os.path.basename(source_page(file))}.md): {does}")
     head = "# Source code\n\nThe files of `medusa_lib` that the lessons name.\n\n"
     pages["source/index"] = head + "\n".join(rows) + "\n"
     return pages
 
 
-def first_line(code: str) -> str:
+def docstring_line(code: str) -> str:
     """What a file says of itself in the first line of its docstring."""
     return (ast.get_docstring(ast.parse(code)) or "no docstring").splitlines()[0]

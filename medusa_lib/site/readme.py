@@ -33,7 +33,7 @@ def speeds(block: str) -> dict[str, str]:
     return {name: row["tokens/s"] for name, row in rows.items()}
 
 
-def number(figure: str) -> float:
+def read_figure(figure: str) -> float:
     """A printed figure as a number: "1,696" → 1696.0."""
     return float(figure.replace(",", ""))
 
@@ -41,5 +41,5 @@ def number(figure: str) -> float:
 def fastest_own(found: dict[str, str]) -> str:
     """The fastest decoder that is the course's own."""
     return max(
-        (name for name in found if not name.startswith(PEERS)), key=lambda n: number(found[n])
+        (name for name in found if not name.startswith(PEERS)), key=lambda n: read_figure(found[n])
     )

@@ -9,7 +9,7 @@ from tree import ROOT
 
 from medusa_lib.base.course import LESSONS
 from medusa_lib.site import __main__ as command
-from medusa_lib.site.build import check_out, page_sizes, publish, settings_for
+from medusa_lib.site.build import check_out, page_sizes, publish, sphinx_settings
 from medusa_lib.site.lessons import file_meant, link_files, read_lessons, source_page
 from medusa_lib.site.panels import check_names
 
@@ -50,10 +50,10 @@ def test_no_checkout_and_no_lesson_are_said(tmp_path: Path):
 
 
 def test_a_repository_brings_its_buttons_and_none_brings_none():
-    with_it = settings_for("https://example.org/a/b/")["html_theme_options"]
+    with_it = sphinx_settings("https://example.org/a/b/")["html_theme_options"]
     assert with_it["repository_url"] == "https://example.org/a/b"
     assert {"binderhub_url", "colab_url"} <= set(with_it["launch_buttons"])
-    assert "repository_url" not in settings_for(None)["html_theme_options"]
+    assert "repository_url" not in sphinx_settings(None)["html_theme_options"]
 
 
 def test_files_are_known_by_their_short_names_too():

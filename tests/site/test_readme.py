@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tree import ROOT
 
-from medusa_lib.site.readme import bench_block, fastest_own, number, speeds, table_below
+from medusa_lib.site.readme import bench_block, fastest_own, read_figure, speeds, table_below
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = """<!-- bench: by hand -->
@@ -29,7 +29,7 @@ def test_a_table_is_read_as_it_is_printed():
     assert table_below(block, "Outputs")["greedy"] == {"tokens/s": "1,696", "α": "–"}
     assert speeds(block) == {"greedy": "1,696", "ours": "2,000", "llama.cpp float16": "3,000"}
     assert fastest_own(speeds(block)) == "ours"
-    assert number("1,696") == 1696
+    assert read_figure("1,696") == 1696
 
 
 def test_what_is_not_there_is_said():
@@ -42,4 +42,4 @@ def test_what_is_not_there_is_said():
 def test_the_readme_can_be_read():
     found = speeds(bench_block(README))
     assert {"greedy, cached", "transformers generate", "Medusa-tiny"} <= set(found)
-    assert number(found[fastest_own(found)]) > number(found["greedy, cached"])
+    assert read_figure(found[fastest_own(found)]) > read_figure(found["greedy, cached"])

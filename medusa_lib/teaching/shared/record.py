@@ -99,7 +99,7 @@ class Frames:
         return self.numbers.setdefault(frame, len(self.numbers))
 
 
-def joined(
+def share_parts(
     frames: Sequence[Sequence[int]], parts: Sequence[str]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[str, ...]]:
     """Frames and parts, where parts that always stand one behind the other are one part."""

@@ -17,7 +17,7 @@ from medusa_lib.teaching.shared.record import (
     Record,
     RecordedControl,
     check_known,
-    joined,
+    share_parts,
 )
 
 Grid = Mapping[str, Sequence[object] | EllipsisType]  # ...: every value the control has
@@ -75,7 +75,7 @@ def can_show(control: w.Widget, value: object) -> bool:
     return inside and abs(steps - round(steps)) < 1e-6
 
 
-def text_of(control: w.Widget, value: object) -> str:
+def shown_value(control: w.Widget, value: object) -> str:
     """How a control shows a value."""
     if isinstance(control, w.Button):
         return f"seed {value}"
@@ -157,7 +157,7 @@ class Recording:
         """What was seen, as plain data."""
         controls = [self.recorded(i, name) for i, name in enumerate(self.controls)]
         places = itertools.product(*(control.values for control in controls))
-        frames, parts = joined(list(self.frames.numbers), list(self.frames.parts))
+        frames, parts = share_parts(list(self.frames.numbers), list(self.frames.parts))
         return Record(
             name=self.name,
             panel=type(self.panel).__name__,
@@ -177,6 +177,6 @@ class Recording:
             label=control.description,
             kind=kind_of(control),
             values=values,
-            texts=tuple(text_of(control, value) for value in values),
+            texts=tuple(shown_value(control, value) for value in values),
             start=values.index(self.starts[name]),
         )
