@@ -11,17 +11,14 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 import transformers
 from torch import nn
 
 from medusa_lib.engine.cache import ArrayCache
-from medusa_lib.steps.model import LM
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from medusa_lib.steps.model import LM, PreTrainedModel
 
 A_WHILE = 1.0  # seconds
 COMPILING = "compiling the model's loops, once on this machine: a few seconds …"

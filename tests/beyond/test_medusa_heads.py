@@ -125,7 +125,8 @@ def test_heads_that_do_not_fit_a_model_are_refused_before_any_pass(lm, tiny_gpt2
 def test_a_model_that_takes_no_tree_is_refused_before_any_pass(
     tiny_gpt2, refuses, monkeypatch
 ) -> None:
-    monkeypatch.setattr("medusa_lib.beyond.one_pass.MASKED", ())
+    monkeypatch.setattr("medusa_lib.beyond.manners.MASKED", ())
+    monkeypatch.setitem(tiny_gpt2.kept, "manner", ("untried", None))
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "abc", HeadsDrafter(random_heads(tiny_gpt2), NODES))
 

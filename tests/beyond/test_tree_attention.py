@@ -146,7 +146,8 @@ def test_a_tree_with_greedys_text_in_it_is_followed_to_its_end(lm) -> None:
 
 @pytest.mark.usefixtures("own_way")
 def test_a_model_that_takes_no_mask_is_refused(tiny_gpt2, refuses, monkeypatch) -> None:
-    monkeypatch.setattr(one_pass_module, "MASKED", ("some other kind",))
+    monkeypatch.setattr("medusa_lib.beyond.manners.MASKED", ("some other kind",))
+    monkeypatch.setitem(tiny_gpt2.kept, "manner", ("untried", None))
     with refuses("lm", lm=tiny_gpt2):
         speculate(tiny_gpt2, "a b", FixedTree([2], (-1,)), 3)
 
