@@ -402,8 +402,10 @@ def test_every_control_has_a_name_and_what_changed_is_told(page):
 def test_nothing_is_wider_than_the_page(page, wide):
     page.set_viewport_size({"width": wide, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= wide
-    for svg in page.locator(".recorded-frame svg").all():
-        assert svg.evaluate("e => e.getBoundingClientRect().right") <= wide
+    for frame in page.locator(".recorded-frame").all():  # a wide picture scrolls within
+        assert frame.evaluate("e => e.getBoundingClientRect().right") <= wide
+        assert frame.get_attribute("tabindex") == "0"
+        assert frame.get_attribute("aria-label")
     page.set_viewport_size({"width": 1200, "height": 1000})
 
 
