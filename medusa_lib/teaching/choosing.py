@@ -157,7 +157,7 @@ class PlannerPanel(Panel):
 
     grid: ClassVar[Grid] = {
         "model": ...,
-        "alpha": (0.5, 0.8, 0.95),
+        "alpha": (0.5, 0.8),
         "draft_cost": (0.0, 0.2),
         "span": (1, 3, 7),
     }

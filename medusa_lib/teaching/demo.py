@@ -77,7 +77,11 @@ class DemoPanel(RunPanel):
     """STEP7: the whole demo, greedy, Medusa-tiny and the cure side by side."""
 
     again = "press Run to start again"
-    grid: ClassVar[Grid] = {"presets": ..., "drafter": ("ngram", "heads_tree"), "loops": ...}
+    grid: ClassVar[Grid] = {
+        "presets": PRESETS[:3],
+        "drafter": ("ngram", "heads_tree"),
+        "loops": ...,
+    }
 
     @checked
     def __init__(self, lm: LM, prompt: Prompt = PROMPT) -> None:

@@ -61,7 +61,7 @@ class DraftersPanel(RunPanel):
 
     grid: ClassVar[Grid] = {
         "drafter": ...,
-        "span": (1, 2, 4, 8),
+        "span": (1, 4, 8),
         "adaptive": ...,
     }
 

@@ -81,9 +81,9 @@ class LoopsPanel(RunPanel):
     """STEP6: temperature, top-p and span over the per-loop acceptance plot."""
 
     grid: ClassVar[Grid] = {
-        "temperature": (0.0, 0.5, 0.9, 1.5),
+        "temperature": (0.0, 0.9, 1.5),
         "top_p": (0.5, 0.95),
-        "span": (1, 3, 5, 8),
+        "span": (1, 3, 5),
     }
 
     @checked

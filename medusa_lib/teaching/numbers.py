@@ -81,7 +81,7 @@ class NumbersPanel(Panel):
 
     grid: ClassVar[Grid] = {
         "numbers_of": ...,
-        "bound": (0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
+        "bound": (0.0, 0.25, 0.5, 1.0, 2.0),
     }
 
     @checked

@@ -22,7 +22,7 @@ class SamplingPanel(Panel):
 
     grid: ClassVar[Grid] = {
         "temperature": (0.0, 0.3, 0.6, 0.9, 1.3, 2.0),
-        "top_p": (0.0, 0.3, 0.5, 0.7, 0.9, 0.95, 1.0),
+        "top_p": (0.0, 0.3, 0.7, 0.95, 1.0),
         "standard": (False, True),
     }
 

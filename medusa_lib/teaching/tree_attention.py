@@ -297,7 +297,7 @@ class TreePanel(StepPanel):
 
     grid: ClassVar[Grid] = {
         "depth": (1, 3),  # and all of them
-        "nodes": (1, 4, 16),
+        "nodes": (1, 16),
         "loop": ...,
     }
 

@@ -208,7 +208,7 @@ class TypicalPanel(Panel):
 
     grid: ClassVar[Grid] = {
         "temperature": (0.4, 0.8, 1.2),
-        "epsilon": (0.0, 0.05, 0.09, 0.3, 1.0),
+        "epsilon": (0.0, 0.09, 0.3, 1.0),
         "delta": (0.0, 0.1, 0.3, 1.0),
     }
 

@@ -156,9 +156,9 @@ class DraftPanel(Panel):
         """Cold, usual and hot draws, a small and the usual nucleus, short and long, some seeds."""
         seeds = [self.seed + i * self.seeds for i in range(2 if self.seeds > 1 else 3)]
         return {
-            "temperature": (0.0, 0.5, 0.9, 1.5),
+            "temperature": (0.0, 0.9, 1.5),
             "top_p": (0.5, 0.95),
-            "span": (1, 3, 5, 8),
+            "span": (1, 3, 5),
             "again": seeds,
         }
 

@@ -84,7 +84,9 @@ def shown_value(control: w.Widget, value: object) -> str:
         return labels[every_value(control).index(value)]
     if isinstance(control, w.Checkbox):
         return "on" if value else "off"
-    return value if isinstance(value, str) else format(value, control.readout_format)
+    if isinstance(value, str):
+        return value.replace(" ", "\xa0")  # a page would show two spaces as one
+    return format(value, control.readout_format)
 
 
 def values_for(name: str, control: w.Widget, now: object, given: object) -> list[object] | None:

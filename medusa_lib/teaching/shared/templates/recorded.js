@@ -31,8 +31,8 @@ document.querySelectorAll(".medusa-recorded:not([data-ready])").forEach(panel =>
       input.value = at[i];
       input.setAttribute("aria-valuetext", text);
     }
-    const output = input.parentElement.querySelector("output");
-    if (output) output.textContent = text;
+    const value = input.parentElement.querySelector(".recorded-value");
+    if (value) value.textContent = text;
   }
 
   function show() {
