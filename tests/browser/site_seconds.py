@@ -1,8 +1,9 @@
 """How soon a page of the site is there: `python tests/browser/site_seconds.py SITE [PAGE …]`.
 
-SITE: a folder that `python -m medusa_lib.site` made. Each page is opened anew over a plain file
-server on this machine, with an empty cache: seconds from the request to its first paint, and to
-the paint after the first press of a key on its first slider. The median of five.
+SITE: a folder that `python -m medusa_lib.site` made; PAGE: one with a slider. Each page is opened
+anew over a plain file server on this machine, with an empty cache: seconds from the request to its
+first paint, and to the paint after the first press of a key on its first slider. The median of
+five.
 `--readme README.md` writes them there too, as one line.
 """
 
@@ -16,7 +17,7 @@ import lab
 import web
 
 ROUNDS = 5
-PAGES = ("index.html", "STEP2_utilities.html", "STEP5_prefix_accept.html")
+PAGES = ("index.html", "STEP5_prefix_accept.html", "STEP7_demo.html")  # the last is the heaviest
 START, END = "<!-- web: written by the command, not by hand -->", "<!-- /web -->"
 PAINT = "performance.getEntriesByName('first-contentful-paint')"
 SLIDER = "main input[type=range]:enabled"
@@ -57,7 +58,8 @@ def sentence(found):
     )
     return (
         "Seconds to the first paint and to the first slider moved by a key, in Chromium on "
-        f"{os.cpu_count()} cores without a GPU, cache empty, median of {ROUNDS}: {said}."
+        f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.0f}) without a GPU, cache empty, "
+        f"median of {ROUNDS}: {said}."
     )
 
 
