@@ -14,9 +14,11 @@ from nbformat import NotebookNode
 from medusa_lib.base.course import LESSONS, Lesson
 from medusa_lib.site.pictures import describe_pictures
 from medusa_lib.site.words import WordUse, link_words, uses_of
-from medusa_lib.teaching.shared.cells import WIDGET, put_panels
+from medusa_lib.teaching.shared.cells import WIDGET, put_panels, stands_in
 
 PATH = re.compile(r"(?<!\[)`((?:medusa_lib/)?(?:[\w.]+/)*\w+\.py)`")
+TO_RUN = "Run this cell to move the sliders."  # what no reader of a page can do
+ELSEWHERE = "In a running notebook its controls move."
 FENCED = re.compile(r"(```.*?```|<details>.*?</details>)", re.S)
 
 
@@ -85,12 +87,14 @@ def still_panel(data: NotebookNode) -> NotebookNode:
 
 
 def show_panels(notebook: NotebookNode, recorded: Mapping[str, str]) -> None:
-    """Panels as recordings, whose controls move; where there is none, its sentence."""
+    """Panels as recordings, whose controls move; where there is none, sentence and picture."""
     put_panels(notebook, recorded)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = still_panel(output.data)
+            elif stands_in(output):
+                output.data["text/html"] = output.data["text/html"].replace(TO_RUN, ELSEWHERE)
 
 
 def link_all_files(lesson: Lesson, notebook: NotebookNode, package: Path) -> set[str]:

@@ -24,6 +24,7 @@ from medusa_lib.site.build import check_out, page_sizes  # noqa: E402
 from medusa_lib.site.lessons import page_of, read_lessons  # noqa: E402
 from medusa_lib.site.race import PROMPT, run_race  # noqa: E402
 from medusa_lib.site.readme import bench_block, speeds  # noqa: E402
+from medusa_lib.teaching.shared.cells import panel_output  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
@@ -31,6 +32,17 @@ pytestmark = [
 ]
 SUB_PATH = "some/course"  # a host may keep the site anywhere
 BAD = {"serious", "critical"}
+SAMPLE = (  # of each kind of page some; of the lessons' panels, recorded and still ones
+    "index.html",
+    "STEP0_device.html",
+    *(f"{page}.html" for page in map(page_of, LESSONS) if page.startswith(web.RECORDED)),
+    "beyond/BEYOND1_one_pass.html",
+    "bench.html",
+    "glossary.html",
+    "search.html",
+    "source/index.html",
+    "source/beyond-trees.html",
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +77,16 @@ def mode(request):
 
 
 @pytest.fixture(params=["disk", "host"])
-def base(request, bases):
-    return bases[request.param]
+def place(request):
+    return request.param
 
 
-def test_every_page_opens_without_a_fault_and_asks_no_other_host(site, base, browser):
-    faults = []
+def test_every_page_opens_without_a_fault_and_asks_no_other_host(site, bases, place, browser):
+    """All pages from disk, and some of each kind from a host: their files are the same."""
+    faults, base = [], bases[place]
     with web.page_in(browser) as page:
         found = web.watch(page, base.split(SUB_PATH)[0])
-        for name in web.pages_of(site):
+        for name in web.pages_of(site) if place == "disk" else SAMPLE:
             page.goto(base + name, wait_until="load")
             faults += [(name, fault) for fault in found]
             found.clear()
@@ -91,18 +104,21 @@ ONE_OF_EACH = """() => {  // axe looks at each letter's colour: of code, one of 
 
 
 def unlike(pages):
-    """All pages but those of source code, which are made alike; of them the first three."""
-    source = [page for page in pages if page.startswith("source/")]
-    return [page for page in pages if page not in source[3:]]
+    """All pages but those of source code, which are made alike; of them the list and one more."""
+    return [page for page in pages if not page.startswith("source/") or page in SAMPLE]
 
 
 def test_accessibility(site, bases, browser, mode):
+    """All rules in light; in dark, where only colours differ, contrast on some of each kind."""
+    pages, options = unlike(web.pages_of(site)), {"resultTypes": ["violations"]}
+    if mode == "dark":
+        pages, options["runOnly"] = SAMPLE, ["color-contrast"]
     faults = []
     with web.page_in(browser, mode=mode) as page:
-        for name in unlike(web.pages_of(site)):
+        for name in pages:
             page.goto(bases["disk"] + name)
             page.evaluate(ONE_OF_EACH)
-            found = Axe().run(page, options={"resultTypes": ["violations"]})
+            found = Axe().run(page, options=options)
             for fault in found.response["violations"]:
                 if fault["impact"] in BAD:
                     seen = [(node["target"], node["html"][:150]) for node in fault["nodes"][:3]]
@@ -229,6 +245,39 @@ def test_the_pages_hold_what_the_notebooks_store(site, parsed):
                 assert line in plain, (lesson.name, line)
 
 
+def test_recorded_panels_move_and_others_keep_sentence_and_picture(site, bases, browser):
+    """No panel shows both, none shows a widget's place, and none asks a reader to run a cell."""
+    for lesson, stored in read_lessons(web.ROOT).items():
+        text = (site / f"{page_of(lesson)}.html").read_text(encoding="utf-8")
+        panels = [cell.id for cell in stored.cells if panel_output(cell)]
+        moving = text.count('<div class="medusa-recorded"')
+        still = text.count('<div class="still-panel"')
+        assert moving + still == len(panels), lesson.name
+        assert text.count('<div class="medusa-instead"') == still
+        assert moving == (len(panels) if lesson.name in web.RECORDED else 0)
+        assert "Run this cell" not in text
+        assert text.count("running notebook its controls move") == still
+
+
+def test_a_recorded_panel_moves_by_a_key(bases, browser):
+    with web.page_in(browser) as page:
+        page.goto(bases["disk"] + "STEP5_prefix_accept.html")
+        panel = page.locator(".medusa-recorded").first
+        before = panel.locator(".recorded-frame").inner_html()
+        panel.get_by_role("slider", disabled=False).first.press("ArrowRight")
+        expect(panel.locator(".recorded-frame")).not_to_have_js_property("innerHTML", before)
+
+
+def test_a_still_panel_shows_its_sentence_and_picture(bases, browser, mode):
+    with web.page_in(browser, mode=mode) as page:
+        page.goto(bases["disk"] + "STEP0_device.html")
+        expect(page.locator(".still-panel")).to_contain_text("Panel: ")
+        expect(page.locator(".medusa-instead .run")).to_have_count(2)
+        colours = "part => [getComputedStyle(part).backgroundColor, getComputedStyle(part).color]"
+        ground, ink = page.locator(".medusa-instead").evaluate(colours)
+        assert (ground, ink) == ("rgb(255, 255, 255)", "rgb(27, 27, 27)")
+
+
 def test_a_solution_unfolds_by_keyboard(bases, browser):
     with web.page_in(browser) as page:
         page.goto(bases["disk"] + "STEP3_sampling.html")
@@ -238,7 +287,8 @@ def test_a_solution_unfolds_by_keyboard(bases, browser):
         expect(folded.locator("pre")).to_be_visible()
 
 
-def test_search_finds_a_lesson(base, browser):
+def test_search_finds_a_lesson(bases, place, browser):
+    base = bases[place]
     with web.page_in(browser) as page:
         faults = web.watch(page, base.split(SUB_PATH)[0])
         page.goto(base + "index.html")
@@ -247,7 +297,7 @@ def test_search_finds_a_lesson(base, browser):
         page.keyboard.press("Enter")
         found = page.locator("ul.search a").filter(has_text="BEYOND4").first
         found.click()
-        expect(page.locator("h1")).to_contain_text("Sampling exactly")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Sampling exactly")
         assert not faults
 
 
@@ -257,10 +307,8 @@ def test_light_and_dark_by_the_button_and_by_the_systems_wish(bases, browser, mo
         root = page.locator("html")
         expect(root).to_have_attribute("data-theme", mode)
         other = {"light": "dark", "dark": "light"}[mode]
-        button = page.locator("button.theme-switch-button:visible")
-        for _ in range(3):
-            if root.get_attribute("data-theme") != other:
-                button.click()
+        page.get_by_role("button", name="Color mode").press("Enter")
+        page.get_by_role("button", name=other.title(), exact=True).press("Enter")
         expect(root).to_have_attribute("data-theme", other)
 
 
