@@ -1,6 +1,7 @@
 """A class that is held for a test, and learners who work in it by their servers' own API."""
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from jupyter_server.services.kernels.connection.base import (
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = "v1.kernel.websocket.jupyter.org"  # what JupyterLab speaks
+PR_SET_PDEATHSIG = 1
 PATIENCE = 240  # seconds that a slow machine is given for one thing
 # What nbval passes over when it compares: not text, or different each time.
 NOT_COMPARED = {"image/png", "image/jpeg", "text/latex", "application/vnd.jupyter.widget-view+json"}
@@ -42,6 +44,12 @@ def three_free_ports():
                 return port
 
 
+def end_with_parent():
+    """Have Linux end this process as Ctrl-C does when its parent is gone, however that ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+
+
 class HeldClass:
     """`python -m medusa_lib.classroom` over a folder, ended with all it started on leaving."""
 
@@ -59,7 +67,11 @@ class HeldClass:
 
     def __enter__(self):
         self.write_list()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def start(self):
@@ -71,6 +83,7 @@ class HeldClass:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.list.parent,
+            preexec_fn=end_with_parent,
         )
         self.said = []
         for line in self.process.stdout:
@@ -92,6 +105,8 @@ class HeldClass:
             self.process.wait(120)
 
     def __exit__(self, *_):
+        if self.process is None:
+            return
         try:
             self.end()
         finally:  # also where the class itself has failed to
@@ -99,6 +114,7 @@ class HeldClass:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             self.process.kill()
+            self.process.wait()
             self.process.stdout.close()
 
     def all_processes(self):
