@@ -83,7 +83,7 @@ class HeldClass:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.list.parent,
-            preexec_fn=end_with_parent,  # noqa: PLW1509: takes no lock
+            preexec_fn=end_with_parent,  # noqa: PLW1509 (takes no lock)
         )
         self.said = []
         for line in self.process.stdout:
