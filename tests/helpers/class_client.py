@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -32,16 +33,17 @@ IGNORED = ("NBVAL_IGNORE_OUTPUT", "NBVAL_SKIP", "NBVAL_RAISES_EXCEPTION")
 
 
 def three_free_ports():
-    """The first of three ports in a row that nobody uses."""
+    """The first of three ports in a row that nobody uses.
+
+    They lie below those that Linux gives to outgoing connections (from 32768 on): one of these
+    would else be taken, on a busy machine, before the hub listens there.
+    """
     while True:
-        with contextlib.ExitStack() as held:
-            first = held.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                for more in (1, 2):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + more))
-                return port
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for number in range(port, port + 3):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            return port
 
 
 def end_with_parent():
