@@ -17,7 +17,7 @@ The floors, from the ground up
     bench/      `python -m medusa_lib.bench` and `python -m medusa_lib.bench.numerics`
     site/       `python -m medusa_lib.site`: the course as static web pages; templates/, static/
     training/   from books to weights and their card; heads
-    classroom/  `python -m medusa_lib.classroom`: a class on JupyterHub, its progress, nbgrader
+    classroom/  `python -m medusa_lib.classroom`: JupyterHub, progress, nbgrader; labconfig/
     pretrained/ data only: bookworm, its draft model bookmite, bookworm_heads, bookworm_exits
 
 Which may import which

@@ -49,10 +49,13 @@ c.LearnerSpawner.poll_interval = 5  # seconds between two looks at what a learne
 c.LearnerSpawner.default_url = "/lab/tree/notebooks/STEP0_device.ipynb"
 c.LearnerSpawner.disable_user_config = True  # the learner's files configure nothing
 c.LearnerSpawner.http_timeout = c.LearnerSpawner.start_timeout = 180
+# Extensions of a server that the lessons do not need cost each learner memory and a longer start;
+# and of nbgrader, with which the teacher grades at the terminal, learners see no trace.
+TEACHERS = ("formgrader", "validate_assignment", "assignment_list", "course_list")
+OFF = ["jupyter_lsp", "jupyter_server_terminals", "notebook", "notebook_shim", "nbclassic"]
+OFF += [f"nbgrader.server_extensions.{name}" for name in TEACHERS]
 c.LearnerSpawner.args = [
-    # Extensions that the lessons do not need cost each learner memory and a longer start.
-    "--ServerApp.jpserver_extensions={'jupyter_lsp': False, 'jupyter_server_terminals': False,"
-    " 'notebook': False, 'notebook_shim': False, 'nbclassic': False}",
+    f"--ServerApp.jpserver_extensions={dict.fromkeys(OFF, False)}",
     "--ServerApp.terminals_enabled=False",
     f"--MappingKernelManager.cull_idle_timeout={told.idle * 60}",  # of closed notebooks
 ]

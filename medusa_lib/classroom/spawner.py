@@ -16,6 +16,7 @@ from traitlets import Bool, Integer, Unicode
 from medusa_lib.classroom.enter import VARIABLE
 
 FIRST_UID = 2_000_000  # far above accounts, and above what containers and systemd give away
+SETTINGS_OF_LAB = Path(__file__).parent  # its labconfig/ says what learners' JupyterLab leaves out
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 MEGABYTE = 2**20
 
@@ -98,6 +99,7 @@ class LearnerSpawner(LocalProcessSpawner):
         env |= {"SHELL": "/bin/bash", "TMPDIR": f"{home}/.tmp", "MALLOC_ARENA_MAX": "2"}
         env |= {"NUMBA_CACHE_DIR": f"{home}/.cache/numba", "TOKENIZERS_PARALLELISM": "false"}
         env |= {"MPLCONFIGDIR": f"{home}/.cache/matplotlib", "HF_HUB_OFFLINE": "1"}
+        env |= {"JUPYTER_CONFIG_PATH": str(SETTINGS_OF_LAB)}
         return env | dict.fromkeys(ONE_THREAD, str(self.threads))
 
     async def poll(self) -> int | None:

@@ -6,6 +6,7 @@ the end, also after a failure. `--readme README.md` writes the table there.
 
 import argparse
 import contextlib
+import json
 import re
 import signal
 import statistics
@@ -53,6 +54,7 @@ class Load:
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     reached: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
 
 
 class Pupil:
@@ -156,6 +158,18 @@ def try_cookie(held, other, victim, load, paths):
         reply = browser.get(f"{held.url}/user/{victim.name}/{path}", timeout=60)
         if reply.ok and reply.url.startswith(f"{held.url}/user/{victim.name}/"):
             load.reached.append(f"{other.name} by cookie: {path}")
+
+
+def look_for_nbgrader(held, pupil, load):
+    """Neither its menu nor its pages are there for a learner, whatever is installed."""
+    own = f"{held.url}/user/{pupil.name}"
+    page = pupil.who.browser.get(f"{own}/lab", timeout=60).text
+    config = json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.S)[1])
+    if "@jupyter/nbgrader" not in config["disabledExtensions"]:
+        load.traces.append("its extension of JupyterLab")
+    for path in ("formgrader", "assignments", "courses", "nbgrader_version"):
+        if pupil.who.browser.get(f"{own}/{path}", timeout=60).status_code != 404:
+            load.traces.append(path)
 
 
 def try_socket(held, other, victim, load):
@@ -265,6 +279,7 @@ def work_together(held, names, load):
     for other, victim in zip(pupils, [*pupils[1:], pupils[0]], strict=True):
         try_doors(held, other, victim, load)
         try_files(held, other, victim, load)
+    look_for_nbgrader(held, pupils[0], load)
     break_things(held, pupils, load, lessons[0])
     restart_hub(held, pupils, load, lessons[0])
 
@@ -319,7 +334,7 @@ def table(load):
 
 
 def verdict(load):
-    wrong = [*load.differing, *load.reached, *load.lost]
+    wrong = [*load.differing, *load.reached, *load.lost, *load.traces]
     if wrong:
         return f"**{len(wrong)} faults**, the first: {wrong[0]}."
     return (
@@ -350,11 +365,11 @@ def main():
         options = ["--unprepared"] if args.unprepared else []
         load = run_load(folder, args.learners, tuple(args.lessons), *options)
     print(table(load))
-    for fault in (*load.differing, *load.reached, *load.lost):
+    for fault in (*load.differing, *load.reached, *load.lost, *load.traces):
         print("fault:", fault)
     if args.readme:
         write_block(args.readme, table(load))
-    sys.exit(bool(load.differing or load.reached or load.lost))
+    sys.exit(bool(load.differing or load.reached or load.lost or load.traces))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,11 @@ def test_nobody_reaches_anothers_server_or_files(load) -> None:
     assert load.reached == []
 
 
+def test_learners_see_no_trace_of_nbgrader(load) -> None:
+    """Its menu, and its pages, which a learner's browser asks their own server for."""
+    assert load.traces == []
+
+
 def test_killed_kernel_server_and_hub_come_back_with_the_work_and_all_ends(load) -> None:
     assert load.lost == []
 

@@ -1,8 +1,10 @@
 """A class that is held for a test, and learners who work in it by their servers' own API."""
 
 import contextlib
+import ctypes
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -23,6 +25,7 @@ from jupyter_server.services.kernels.connection.base import (
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = "v1.kernel.websocket.jupyter.org"  # what JupyterLab speaks
+PR_SET_PDEATHSIG = 1
 PATIENCE = 240  # seconds that a slow machine is given for one thing
 # What nbval passes over when it compares: not text, or different each time.
 NOT_COMPARED = {"image/png", "image/jpeg", "text/latex", "application/vnd.jupyter.widget-view+json"}
@@ -30,16 +33,23 @@ IGNORED = ("NBVAL_IGNORE_OUTPUT", "NBVAL_SKIP", "NBVAL_RAISES_EXCEPTION")
 
 
 def three_free_ports():
-    """The first of three ports in a row that nobody uses."""
+    """The first of three ports in a row that nobody uses.
+
+    They lie below those that Linux gives to outgoing connections (from 32768 on): one of these
+    would else be taken, on a busy machine, before the hub listens there.
+    """
     while True:
-        with contextlib.ExitStack() as held:
-            first = held.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                for more in (1, 2):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + more))
-                return port
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for number in range(port, port + 3):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            return port
+
+
+def end_with_parent():
+    """Have Linux end this process as Ctrl-C does when its parent is gone, however that ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
 
 
 class HeldClass:
@@ -59,7 +69,11 @@ class HeldClass:
 
     def __enter__(self):
         self.write_list()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def start(self):
@@ -71,6 +85,7 @@ class HeldClass:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.list.parent,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 (takes no lock)
         )
         self.said = []
         for line in self.process.stdout:
@@ -92,6 +107,8 @@ class HeldClass:
             self.process.wait(120)
 
     def __exit__(self, *_):
+        if self.process is None:
+            return
         try:
             self.end()
         finally:  # also where the class itself has failed to
@@ -99,6 +116,7 @@ class HeldClass:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             self.process.kill()
+            self.process.wait()
             self.process.stdout.close()
 
     def all_processes(self):
