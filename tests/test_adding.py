@@ -217,9 +217,9 @@ def check_twice(attempt: Callable) -> str:
     return check(verdict, attempt)
 ''',
     )
-    add_cell(root / NOTEBOOK, "def twice(ids):\n    return ...")
     importing = "from medusa_lib.exercises.echo import check_twice"
     add_cell(root / NOTEBOOK, f"{importing}\n\nprint(check_twice(twice))")
+    add_cell(root / NOTEBOOK, "def twice(ids):\n    return ...")  # above it
     write(
         root / "tests/exercises/test_echo.py",
         '''
