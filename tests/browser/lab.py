@@ -89,7 +89,11 @@ def jupyterlab(notebooks, scratch):
             yield url
         finally:
             server.terminate()  # takes its kernels with it
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # a kernel that is just starting keeps it
+                server.kill()
+                server.wait()
 
 
 @contextlib.contextmanager

@@ -156,3 +156,5 @@ def test_in_a_notebook_from_elsewhere_the_sentence_stands_once(opened):
     expect(instead.get_by_text(LINE)).to_be_visible()
     expect(instead.locator("img")).to_be_visible()
     expect(instead.get_by_text("Panel: ")).to_be_hidden()
+    opened.page.evaluate(SHUT_DOWN)
+    opened.page.close()
