@@ -165,7 +165,8 @@ def everything():
         try:
             module = importlib.import_module(found.name)
         except ModuleNotFoundError as missing:  # of an extra; its own tests run where it is
-            assert not missing.name.startswith("medusa_lib")
+            if missing.name.startswith("medusa_lib"):
+                raise
             continue
         own = [one for one in vars(module).values() if getattr(one, "__module__", "") == found.name]
         yield from filter(inspect.isfunction, own)
