@@ -90,7 +90,7 @@ def jupyterlab(notebooks, scratch):
         finally:
             server.terminate()  # takes its kernels with it
             try:
-                server.wait(30)
+                server.wait(10)
             except subprocess.TimeoutExpired:  # a kernel that is just starting keeps it
                 server.kill()
                 server.wait()
