@@ -107,13 +107,14 @@ class Obeyed:
     def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Logits `[V]` of the token after `ids` `[1, T]` → the same as the settings leave them.
 
-        A token that they forbid gets the lowest number there is. Raises ValueError for logits that
-        are not finite, unless the settings mend them.
+        A token that they forbid gets the lowest number there is, and what they make no number of
+        (a decay of a forbidden end) the highest: `generate` chooses it. Raises ValueError for
+        logits that are not finite, unless the settings mend them.
         """
         if not (self.mends or bool(torch.isfinite(logits).all())):
             raise ValueError(f"logits must be finite, got others after {ids.shape[1]} tokens")
         said = self.processors(ids.to(logits.device), logits[None].float().clone())[0]
-        return said.clamp(FINITE.min, FINITE.max)
+        return said.nan_to_num(FINITE.max, FINITE.max, FINITE.min)
 
 
 def settings_for(

@@ -86,6 +86,15 @@ def some_settings(tokens, most=20):
         "renormalize_logits": st.just(True),
         "remove_invalid_values": st.just(True),
     }
-    return st.sets(st.sampled_from(sorted(each)), min_size=1, max_size=4).flatmap(
-        lambda names: st.fixed_dictionaries({name: each[name] for name in sorted(names)})
+    return (
+        st.sets(st.sampled_from(sorted(each)), min_size=1, max_size=4)
+        .flatmap(lambda names: st.fixed_dictionaries({name: each[name] for name in sorted(names)}))
+        .filter(is_taken)
     )
+
+
+def is_taken(chosen):
+    """False for what transformers itself refuses: to force only tokens that it must suppress."""
+    forced = (chosen.get(f"forced_{end}_token_id", []) for end in ("bos", "eos"))
+    forced = [{one} if isinstance(one, int) else set(one) for one in forced]
+    return not any(one and one <= set(chosen.get("suppress_tokens", [])) for one in forced)
