@@ -40,9 +40,6 @@ CASES = {
     "least new": {"min_new_tokens": 9, "eos_token_id": [12]},
     "decay": {"exponential_decay_length_penalty": (5, 1.2)},
     "mended": {"renormalize_logits": True, "remove_invalid_values": True, "suppress_tokens": [450]},
-        "exponential_decay_length_penalty": (3, 1.3),
-        "sequence_bias": [[[0], -INFINITY]],
-    },
     "no numbers": {
         **{"exponential_decay_length_penalty": (0, 1.3), "no_repeat_ngram_size": 1},
         **{"remove_invalid_values": True, "renormalize_logits": True},
@@ -95,7 +92,11 @@ def check_random_settings(lm, examples, count):
     tokens = {0} | {t for p in prompts for t in run_greedy(lm, p, count).new_ids}
 
     @settings(
-        derandomize=True, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
     )
     @given(chosen=some_settings(tokens, count))
     def run(chosen):
