@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
+import transformers  # its models, which take long to import, only when they are asked for
 from huggingface_hub import constants, get_session, is_offline_mode
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from medusa_lib.base.checks import checked
@@ -166,7 +167,8 @@ def load_tokenizer(model_id: ModelId) -> PreTrainedTokenizerBase:
     """
     offline = cache_only(model_id)
     with _clear_errors(model_id, "tokenizer", offline):
-        tokenizer = AutoTokenizer.from_pretrained(model_source(model_id), local_files_only=offline)
+        source = model_source(model_id)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=offline)
         refuse_empty(tokenizer)
     return ensure_eos(tokenizer)
 
@@ -195,7 +197,7 @@ def load_model(model_id: ModelId, device: torch.device | str) -> PreTrainedModel
     """
     device, offline = check_device(device), cache_only(model_id)
     with _clear_errors(model_id, "weights", offline), _quiet_loading():
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             model_source(model_id),
             dtype=torch.float32,
             local_files_only=offline,

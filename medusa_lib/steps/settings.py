@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
-    PreTrainedModel,
-    SynthIDTextWatermarkingConfig,
-)
+
+if TYPE_CHECKING:  # slow to import, and nothing is made of them here
+    from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 # What changes greedy's choice by changing a row of logits, and the values that change nothing.
 OBEYED = {
@@ -57,6 +55,7 @@ PLAIN = {
     **{"cache_implementation": None, "return_dict_in_generate": False},
 }
 FINITE = torch.finfo(torch.float32)
+SYNTH_ID = "SynthIDTextWatermarkingConfig"  # a class of transformers
 
 
 def named_ends(model: object) -> tuple[int, ...]:
@@ -86,7 +85,7 @@ def changed_settings(model: object) -> tuple[dict[str, object], dict[str, object
     config = getattr(model, "generation_config", None)
     obeyed, ignored = set_among(config, OBEYED), set_among(config, IGNORED)
     mark = obeyed.get("watermarking_config")
-    if isinstance(mark, SynthIDTextWatermarkingConfig):  # it remembers from pass to pass
+    if type(mark).__name__ == SYNTH_ID:  # it remembers from pass to pass
         ignored["watermarking_config"] = obeyed.pop("watermarking_config")
     return obeyed, ignored
 
