@@ -15,8 +15,7 @@ import nbformat
 import pytest
 from foreign import ANY, HEADS, PROMPTS, missing, unpacked
 from nbclient import NotebookClient
-from panels import settle
-from test_panel_arguments import PANELS, needed
+from panels import needed, settle, shown_panels
 
 from medusa_lib import compare, load_lm, run_greedy, speculate, use_heads
 from medusa_lib.__main__ import main
@@ -92,7 +91,7 @@ def test_the_bench_takes_it_by_its_folder(folder, tmp_path) -> None:
     assert any("Medusa" in row["name"] and "tree" in row["name"] for row in rows) == bool(TRAINED)
 
 
-@pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", shown_panels(), ids=lambda kind: kind.__name__)
 def test_every_panel_that_takes_a_model_shows_it(smollm2, kind) -> None:
     if "lm" not in needed(kind):
         pytest.skip("takes no model")

@@ -1,8 +1,16 @@
 """Shared by several tests."""
 
+from __future__ import annotations
+
 import html
+import importlib
+import inspect
+import pkgutil
 import re
 from html.parser import HTMLParser
+
+from medusa_lib import teaching
+from medusa_lib.teaching.shared.panel import Panel
 
 PROMPT = "Once upon a time there was a"
 
@@ -53,3 +61,19 @@ def move(panel, **values):
         getattr(panel, name).value = value
     if hasattr(panel, "worker"):
         settle(panel)
+
+
+def shown_panels() -> list[type[Panel]]:
+    """The panels of all lessons."""
+    found = []
+    for room in pkgutil.iter_modules(teaching.__path__):
+        module = importlib.import_module(f"medusa_lib.teaching.{room.name}")
+        own = [each for each in vars(module).values() if inspect.isclass(each)]
+        found += [e for e in own if issubclass(e, Panel) and e.__module__ == module.__name__]
+    return found
+
+
+def needed(kind: type[Panel]) -> list[str]:
+    """The parameters of a panel that have no default."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 
 import pytest
 import torch
@@ -19,12 +17,11 @@ from bad_values import (
     NO_TEXT,
     NO_TOP_P,
 )
+from panels import needed, shown_panels
 
-from medusa_lib import teaching
 from medusa_lib.measure.choosing import Computer, Plan
 from medusa_lib.measure.numbers import PassGap
 from medusa_lib.teaching.choosing import Candidate
-from medusa_lib.teaching.shared.panel import Panel
 
 NO_SHARE = [*NO_TOP_P, None]
 NO_NAMED = [None, 7, {}, [], {"a": 7}, {"": None}, {7: None}]
@@ -54,16 +51,6 @@ BAD = {  # what each parameter of a panel must refuse, by its name
 GAP = PassGap(torch.ones(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool))
 
 
-def shown_panels() -> list[type[Panel]]:
-    """The panels of all lessons."""
-    found = []
-    for room in pkgutil.iter_modules(teaching.__path__):
-        module = importlib.import_module(f"medusa_lib.teaching.{room.name}")
-        own = [each for each in vars(module).values() if inspect.isclass(each)]
-        found += [e for e in own if issubclass(e, Panel) and e.__module__ == module.__name__]
-    return found
-
-
 PANELS = shown_panels()
 
 
@@ -78,11 +65,6 @@ def good(lm):
         "computer": Computer(1e9, 1e9),
         "plan": Plan(0.5),
     }
-
-
-def needed(kind: type[Panel]) -> list[str]:
-    parameters = inspect.signature(kind).parameters.values()
-    return [each.name for each in parameters if each.default is each.empty]
 
 
 def test_all_lessons_but_those_without_a_panel_are_walked() -> None:
