@@ -23,6 +23,7 @@ from medusa_lib.steps.model import load_lm
 
 HERE = Path(__file__).parent
 MARK = ".medusa-site"  # says that a folder holds nothing but a site of ours
+MOST = 1_500_000  # bytes of a page with its pictures, as sent with gzip
 EXTRA = "pip install -e '.[site]'"
 SETTINGS = {
     "project": "Medusa, step by step",
@@ -148,6 +149,15 @@ def run_sphinx(source: Path, out: Path, settings: dict[str, object]) -> None:
         raise RuntimeError(f"Sphinx complains:\n{complaints.getvalue()}")
 
 
+def check_weights(built: Path) -> None:
+    """Raise RuntimeError for a page that a phone would wait for."""
+    for size in page_sizes(built):
+        if size.with_pictures > MOST:
+            raise RuntimeError(
+                f"{size.page} must have at most {MOST} bytes with gzip, got {size.with_pictures}"
+            )
+
+
 def publish(built: Path, out: Path) -> None:
     """Put a finished site into its place, instead of an earlier one."""
     if out.exists():
@@ -166,6 +176,7 @@ def build_site(
     """Make the site in the folder `out` from the checkout `project`, which stays as it is.
 
     panels: names of the lessons whose panels move; the others keep their panels' sentences.
+    Raises ValueError for a bad parameter, RuntimeError for a fault in what was built.
     """
     check_out(out)
     check_names(panels)
@@ -173,6 +184,7 @@ def build_site(
         source, built = Path(scratch) / "source", Path(scratch) / "html"
         write_sources(source, project, panels)
         run_sphinx(source, built, sphinx_settings(repository))
+        check_weights(built)
         publish(built, out)
 
 

@@ -13,7 +13,8 @@ import lab
 
 ROOT = Path(__file__).parents[2]
 BUILDS = ("first", "second")  # under different orders of Python's sets
-RECORDED = ("STEP5",)  # lessons; the panels of all take minutes
+# Lessons whose panels are recorded; those of all take minutes. Of each kind of picture and control.
+RECORDED = ("STEP0", "STEP2", "STEP5", "BEYOND1", "BEYOND10")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 1000}
 
 

@@ -9,7 +9,14 @@ from tree import ROOT
 
 from medusa_lib.base.course import LESSONS
 from medusa_lib.site import __main__ as command
-from medusa_lib.site.build import check_out, page_sizes, publish, sphinx_settings
+from medusa_lib.site.build import (
+    MOST,
+    check_out,
+    check_weights,
+    page_sizes,
+    publish,
+    sphinx_settings,
+)
 from medusa_lib.site.lessons import file_meant, link_files, read_lessons, source_page
 from medusa_lib.site.panels import check_names
 
@@ -40,6 +47,16 @@ def test_a_site_made_before_is_replaced_whole(tmp_path: Path):
         publish(built, out)
     assert sorted(path.name for path in out.iterdir()) == [".medusa-site", ".nojekyll", "new.html"]
     assert [size.page for size in page_sizes(out)] == ["new.html"]
+
+
+def test_a_heavy_page_is_not_published(tmp_path: Path):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"0" * MOST)
+    (tmp_path / "light.html").write_text("words")
+    check_weights(tmp_path)
+    (tmp_path / "heavy.html").write_text('<img alt="" src="a.png">')
+    with pytest.raises(RuntimeError, match=f"heavy.html must have at most {MOST} bytes with gzip"):
+        check_weights(tmp_path)
 
 
 def test_no_checkout_and_no_lesson_are_said(tmp_path: Path):

@@ -7,6 +7,7 @@ the sentence that is stored; if it does not, that sentence stays as it is.
 from __future__ import annotations
 
 import ast
+import gzip
 import symtable
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ import medusa_lib
 from medusa_lib.teaching.shared.record import recorded_html
 
 LESSONS_FOLDER = Path(medusa_lib.__file__).parents[1] / "notebooks"
+MOST_PACKED = 500_000  # bytes of a panel with gzip: a third of what a page may weigh
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Cell = Mapping[str, object]  # of a notebook, as nbformat reads it
 
@@ -80,14 +82,18 @@ def record_cell(sources: Iterable[str], says: str, name: str) -> str:
     """The recorded panel that the last of these cells shows, as HTML.
 
     says: the sentence that it must say. name: begins the ids within. "" for a panel that records
-    nothing, such as one that trains. Raises ValueError for another sentence.
+    nothing, such as one that trains. Raises ValueError for another sentence, or too many bytes.
     """
     panel = shown_by(statements_for(sources))
     if not panel.grid:
         return ""
     if panel.says != says:
         raise ValueError(f"panel must say {says!r}, got {panel.says!r}")
-    return recorded_html(panel.record(name=name))
+    html = recorded_html(panel.record(name=name))
+    packed = len(gzip.compress(html.encode()))
+    if packed > MOST_PACKED:
+        raise ValueError(f"panel must have at most {MOST_PACKED} bytes with gzip, got {packed}")
+    return html
 
 
 def record_notebook(notebook: Mapping[str, object]) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 import ast
 import copy
+import gzip
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 from tree import ROOT
 
 from medusa_lib.base.course import LESSONS
 from medusa_lib.teaching.shared import cells
 from medusa_lib.teaching.shared.cells import (
+    MOST_PACKED,
     WIDGET,
     is_lesson,
     panel_output,
@@ -111,6 +114,27 @@ def test_what_cannot_be_recorded_stays_as_it_was_and_says_why(sources, says, why
     assert why in said
     put_panels(book, recorded)
     assert book == before
+
+
+@pytest.mark.usefixtures("few")
+def test_a_panel_that_weighs_too_much_stays_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(cells, "MOST_PACKED", 1000)
+    assert record_notebook(lesson("share = 0.8", PANEL)) == {}
+    assert "panel must have at most 1000 bytes with gzip, got " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def exporter():
+    return HTMLExporter()
+
+
+@pytest.mark.parametrize("one", LESSONS, ids=lambda one: one.name)
+def test_each_exported_lesson_weighs_little_even_with_the_heaviest_panel(one, exporter):
+    """As plain nbconvert writes it, a panel taken to weigh all that one may."""
+    book = nbformat.read(ROOT / "notebooks" / one.notebook, as_version=4)
+    page, _ = exporter.from_notebook_node(book)
+    panels = sum(panel_output(cell) is not None for cell in book.cells)
+    assert len(gzip.compress(page.encode())) + panels * MOST_PACKED <= 1_500_000
 
 
 def test_foreign_notebooks_are_not_run(tmp_path):
