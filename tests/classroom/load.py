@@ -256,7 +256,7 @@ def run_load(folder, learners, lessons, *options):
     """The whole test in a folder → what was found."""
     names = [f"learner{number}" for number in range(1, learners + 1)]
     load = Load(learners, lessons)
-    with HeldClass(Path(folder) / "class", names, *options) as held:
+    with HeldClass(Path(folder) / "class", names, "--one-account", *options) as held:
         try:
             work_together(held, names, load)
         except BaseException:
