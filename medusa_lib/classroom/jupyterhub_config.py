@@ -28,6 +28,7 @@ c.ConfigurableHTTPProxy.api_url = told.proxy_url
 
 # Who may log in. Any of JupyterHub's authenticators can stand here instead of the list, such as
 # "native" with `pip install jupyterhub-nativeauthenticator`, or "pam" for the machine's accounts.
+# These also want to be told whom of all to let in: c.Authenticator.allow_all = True, for example.
 if told.demo:
     c.JupyterHub.authenticator_class = "dummy"  # any name, no password; on this machine only
 else:

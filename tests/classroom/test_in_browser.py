@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -168,3 +169,23 @@ def test_by_root_each_learner_is_a_user_and_reads_no_others_files(held, ann, bob
             assert allowed == [reader == owner] * 2
         for secret in (held.folder / "hub", held.folder / "hub" / "jupyterhub.sqlite", held.list):
             assert not can_read(own.real, secret)
+
+
+def hub_of(held):
+    """The hub's process; None while there is none."""
+    with contextlib.suppress(OSError, IndexError):
+        return held.pid("hub")
+    return None
+
+
+def test_a_hub_told_to_restart_leaves_servers_running_and_follows_the_list(held, ann) -> None:
+    ann.start_server()
+    began, before = ann.server("GET", "/status")["started"], held.pid("hub")
+    held.process.send_signal(signal.SIGHUP)
+    client.wait_until(lambda: hub_of(held) not in (None, before) and client.hub_answers(held))
+    held.learners = {"ann": held.learners["ann"], "eve": "long enough"}
+    held.write_list()
+    client.wait_until(lambda: held.log_in("eve").is_in)
+    assert ann.server("GET", "/status")["started"] == began
+    assert ann.browser.get(f"{held.url}/hub/home", timeout=client.PATIENCE).url.endswith("/home")
+    assert not held.log_in("bob").is_in

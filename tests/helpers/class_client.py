@@ -142,6 +142,22 @@ class HeldClass:
         return LoggedIn(self.url, name, self.learners[name])
 
 
+def hub_answers(held):
+    """True once the hub of a class takes requests."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{held.url}/hub/api", timeout=5).ok
+    return False
+
+
+def wait_until(true, seconds=120):
+    """Look twice a second. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.5)
+
+
 class LoggedIn:
     """A learner at a browser: a session with cookies, and a token for the API."""
 
