@@ -28,6 +28,7 @@ c.ConfigurableHTTPProxy.api_url = told.proxy_url
 
 # Who may log in. Any of JupyterHub's authenticators can stand here instead of the list, such as
 # "native" with `pip install jupyterhub-nativeauthenticator`, or "pam" for the machine's accounts.
+# These also want to be told whom of all to let in: c.Authenticator.allow_all = True, for example.
 if told.demo:
     c.JupyterHub.authenticator_class = "dummy"  # any name, no password; on this machine only
 else:
@@ -50,7 +51,8 @@ c.LearnerSpawner.default_url = "/lab/tree/notebooks/STEP0_device.ipynb"
 c.LearnerSpawner.disable_user_config = True  # the learner's files configure nothing
 c.LearnerSpawner.http_timeout = c.LearnerSpawner.start_timeout = 180
 # Extensions of a server that the lessons do not need cost each learner memory and a longer start;
-# and of nbgrader, with which the teacher grades at the terminal, learners see no trace.
+# and of nbgrader, with which the teacher grades at the terminal, learners see no trace. What
+# JupyterLab's pages leave out for this is in labconfig/page_config.json beside this file.
 TEACHERS = ("formgrader", "validate_assignment", "assignment_list", "course_list")
 OFF = ["jupyter_lsp", "jupyter_server_terminals", "notebook", "notebook_shim", "nbclassic"]
 OFF += [f"nbgrader.server_extensions.{name}" for name in TEACHERS]

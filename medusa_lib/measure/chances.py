@@ -68,10 +68,14 @@ def toss_loops(chances: Sequence[float], span: Span, seed: Seed) -> Loops:
     return loops
 
 
+def evaluated_in(loops: Loops) -> int:
+    """Drafts that were evaluated: those accepted, and of each loop the first one rejected."""
+    return sum(min(kept + 1, drafted) for drafted, kept in loops)
+
+
 def alpha_of(loops: Loops) -> float:
     """α = accepted ÷ evaluated, in [0, 1]; NaN if there is no loop."""
-    accepted = sum(kept for _, kept in loops)
-    return ratio(accepted, sum(min(kept + 1, drafted) for drafted, kept in loops))
+    return ratio(sum(kept for _, kept in loops), evaluated_in(loops))
 
 
 def passes_of(loops: Loops) -> float:
@@ -79,8 +83,7 @@ def passes_of(loops: Loops) -> float:
 
     NaN if there is no loop.
     """
-    drafted = sum(drafted for drafted, _ in loops)
-    return 1 + ratio(drafted, sum(min(kept + 1, drafted) for drafted, kept in loops))
+    return 1 + ratio(sum(drafted for drafted, _ in loops), evaluated_in(loops))
 
 
 def clear_changes(

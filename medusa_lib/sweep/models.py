@@ -41,27 +41,32 @@ def random_lm(family: str, seed: int) -> LM:
     return make_lm(tokenizer, model, f"random-{family}-{seed}")
 
 
-def random_gpt2(vocab_size: int, eos_id: int) -> GPT2LMHeadModel:
-    """GPT-2's architecture, 2 blocks of width 32."""
+def random_gpt2(
+    vocab_size: int, eos_id: int, context: int = RANDOM_CONTEXT, tied: bool = False
+) -> GPT2LMHeadModel:
+    """GPT-2's architecture, 2 blocks of width 32, weights by torch's own generator.
+
+    context: most tokens. tied: input and output embeddings are one.
+    """
     config = GPT2Config(
         vocab_size=vocab_size,
-        n_positions=RANDOM_CONTEXT,
+        n_positions=context,
         n_embd=32,
         n_layer=2,
         n_head=2,
         bos_token_id=eos_id,
         eos_token_id=eos_id,
         initializer_range=SPREAD,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     return GPT2LMHeadModel(config)
 
 
-def random_llama(vocab_size: int, eos_id: int) -> LlamaForCausalLM:
-    """Llama's architecture, 2 blocks of width 32."""
+def random_llama(vocab_size: int, eos_id: int, context: int = RANDOM_CONTEXT) -> LlamaForCausalLM:
+    """Llama's architecture, of the same size. context: most tokens."""
     config = LlamaConfig(
         vocab_size=vocab_size,
-        max_position_embeddings=RANDOM_CONTEXT,
+        max_position_embeddings=context,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,

@@ -13,7 +13,13 @@ from medusa_lib.base.metrics import first_difference
 from medusa_lib.base.records import Generation
 from medusa_lib.beyond.named_drafters import make_drafter
 from medusa_lib.beyond.speculative import check_no_turn, speculate
-from medusa_lib.measure.chances import KnownText, draft_chances, known_text, toss_loops
+from medusa_lib.measure.chances import (
+    KnownText,
+    draft_chances,
+    evaluated_in,
+    known_text,
+    toss_loops,
+)
 from medusa_lib.measure.conditions import machine, versions
 from medusa_lib.steps.loops import medusa_tiny, run_greedy, start_ids
 from medusa_lib.steps.model import LM
@@ -141,7 +147,7 @@ def tossed(lm: LM, point: Point) -> dict[str, object]:
     chances = kept(lm, "sweep chances", where, lambda: draft_chances(text, *where[2:]))
     loops = toss_loops(chances, point.span or TINY_SPAN, point.seed)
     drafted, accepted = (sum(pair[i] for pair in loops) for i in (0, 1))
-    evaluated = sum(min(kept + 1, drafted) for drafted, kept in loops)
+    evaluated = evaluated_in(loops)
     return {
         "prompt_tokens": start_ids(lm, point.prompt).shape[1],
         "written": evaluated,  # each evaluated token emits one

@@ -1,4 +1,4 @@
-"""STEP6's room: a run's figures, tokens against passes, the heat map, and the panel."""
+"""STEP6's room: a run's figures, tokens against passes, spreads, and the panel."""
 
 from __future__ import annotations
 

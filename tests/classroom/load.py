@@ -1,7 +1,8 @@
 """Hold a real class and see what it carries: `python tests/classroom/load.py --learners 8`.
 
 Real hub, real servers, real kernels, on this machine's own address only; all of it is stopped at
-the end, also after a failure. `--readme README.md` writes the table there.
+the end, also after a failure. `--readme README.md` writes the table there. The longer run, where
+learners come one after the other as in life: `--learners 20 --stagger 10`.
 """
 
 import argparse
@@ -25,7 +26,8 @@ import websocket
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "helpers"), str(ROOT)]
 
-from class_client import HeldClass, run_notebook  # noqa: E402
+import class_client  # noqa: E402
+from class_client import HeldClass, hub_answers, run_notebook, wait_until  # noqa: E402
 
 LESSONS = ("STEP3_sampling", "STEP6_loops")
 BLOCK = re.compile(r"(<!-- class: .*? -->\n).*?(\n<!-- /class -->)", re.S)
@@ -43,10 +45,15 @@ def tried(what):
 
 @dataclass
 class Load:
-    """What was found. Lists have one entry a learner; memory is (private, shared's part) in MB."""
+    """What was found. Lists have one entry a learner; memory is (private, shared's part) in MB.
+
+    stagger: seconds between two learners. together: MB that all held at their fullest.
+    """
 
     learners: int
     lessons: tuple[str, ...]
+    stagger: float = 0.0
+    together: float = 0.0
     starts: list[float] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     work: dict[str, list[float]] = field(default_factory=dict)
@@ -120,6 +127,7 @@ def take_memory(held, pupils, load, lesson):
         with contextlib.suppress(psutil.Error):
             found.setdefault(kind, []).append(memory_of(process))
     load.memory |= found
+    load.together = max(load.together, sum(sum(both) for kind in found.values() for both in kind))
 
 
 def try_doors(held, other, victim, load):
@@ -238,25 +246,11 @@ def restart_hub(held, pupils, load, lesson):
         one.keeps_work(lesson, "the hub's restart")
 
 
-def hub_answers(held):
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(f"{held.url}/hub/api", timeout=5).ok
-    return False
-
-
-def wait_until(true, seconds=120):
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError("waited in vain")
-        time.sleep(0.5)
-
-
-def run_load(folder, learners, lessons, *options):
+def run_load(folder, learners, lessons, *options, stagger=0.0):
     """The whole test in a folder → what was found."""
     names = [f"learner{number}" for number in range(1, learners + 1)]
-    load = Load(learners, lessons)
-    with HeldClass(Path(folder) / "class", names, *options) as held:
+    load = Load(learners, lessons, stagger)
+    with HeldClass(Path(folder) / "class", names, "--one-account", *options) as held:
         try:
             work_together(held, names, load)
         except BaseException:
@@ -267,14 +261,24 @@ def run_load(folder, learners, lessons, *options):
     return load
 
 
+def staggered(pool, do, them, seconds):
+    """Do it for each, for each so many seconds after the one before → what comes of it."""
+
+    def do_later(number, one):
+        time.sleep(number * seconds)
+        return do(one)
+
+    return list(pool.map(do_later, range(len(them)), them))
+
+
 def work_together(held, names, load):
-    lessons = load.lessons
+    lessons, wait = load.lessons, load.stagger
     with ThreadPoolExecutor(len(names)) as pool:
-        pupils = list(pool.map(lambda name: Pupil(held, name, load), names))
+        pupils = staggered(pool, lambda name: Pupil(held, name, load), names, wait)
         for lesson in lessons:
             if lesson != lessons[0]:
                 list(pool.map(Pupil.close_kernel, pupils))
-            list(pool.map(lambda pupil, lesson=lesson: pupil.learn(lesson), pupils))
+            staggered(pool, lambda pupil, lesson=lesson: pupil.learn(lesson), pupils, wait)
             take_memory(held, pupils, load, lesson)
     for other, victim in zip(pupils, [*pupils[1:], pupils[0]], strict=True):
         try_doors(held, other, victim, load)
@@ -288,6 +292,45 @@ def middle(values):
     return f"{statistics.median(values):.0f} (at most {max(values):.0f})"
 
 
+def carried(load, one):
+    """(MB of a learner with an open lesson, MB that all share, learners that MACHINE has room for)
+
+    one: kind of process → MB alone, its part of what is shared.
+    """
+    fixed = sum(map(sum, load.memory["hub, proxy, culler"]))
+    kernel = max((kind for kind in one if kind.startswith("kernel")), key=lambda kind: one[kind])
+    each = one["server"][0] + one[kernel][0]
+    shared = load.learners * (one["server"][1] + one[kernel][1])
+    return each, shared, int(((MACHINE - SYSTEM) * 1024 - fixed - shared) / each)
+
+
+def served(load):
+    """(Learners that the cores serve at a lesson's pace, that lesson's minutes, its seconds)."""
+    found = []
+    for lesson in load.lessons:
+        text = (ROOT / "notebooks" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        minutes = int(re.search(r"about (\d+) minutes", text)[1])
+        took = statistics.median(load.work[lesson])
+        found.append((int(psutil.cpu_count() * 60 * minutes / took), minutes, took))
+    return min(found)
+
+
+def limits(load, one):
+    """What a learner costs, and which of memory and cores ends first."""
+    each, shared, room = carried(load, one)
+    at_pace, minutes, took = served(load)
+    what, cores = "Memory is" if room <= at_pace else "Cores are", psutil.cpu_count()
+    together = f"{load.together / 1024:.1f}"
+    return (
+        f"A learner with one open lesson holds {each:.0f} MB alone, all together share "
+        f"{shared:.0f} MB; at their fullest all {load.learners} held {together} GB. "
+        f"A machine of {MACHINE:.0f} GB, {SYSTEM:.0f} of them for the system, has room for "
+        f"**{room} learners** with one open lesson each. {cores} cores serve {at_pace} "
+        f"who take a lesson's {minutes} minutes for its {took:.0f} seconds of a processor. {what} "
+        "what limits their number; cores limit how long they wait when all press Run at once."
+    )
+
+
 def table(load):
     """What was found, as Markdown."""
     one = {
@@ -295,18 +338,14 @@ def table(load):
         for kind, found in load.memory.items()
     }
     fixed = load.memory["hub, proxy, culler"]
-    all_fixed = sum(private + shared for private, shared in fixed)
-    kernel = max((kind for kind in one if kind.startswith("kernel")), key=lambda kind: one[kind])
-    each = one["server"][0] + one[kernel][0]
-    shared = load.learners * (one["server"][1] + one[kernel][1])
-    room = (MACHINE - SYSTEM) * 1024 - all_fixed - shared
+    came = f"one every {load.stagger:.0f} seconds" if load.stagger else "all at the same moment"
     took = [
         f"| {lesson.partition('_')[0]} | {middle(load.seconds[lesson])} "
         f"| {statistics.median(load.work[lesson]):.0f} |"
         for lesson in load.lessons
     ]
     rows = [
-        f"{load.learners} learners at once on {psutil.cpu_count()} cores, each through "
+        f"{load.learners} learners on {psutil.cpu_count()} cores, {came}, each through "
         f"{' and '.join(lesson.partition('_')[0] for lesson in load.lessons)}: "
         f"{verdict(load)}",
         "",
@@ -320,15 +359,12 @@ def table(load):
         f"| hub, proxy, culler, once | {sum(a for a, _ in fixed):.0f} "
         f"| {sum(b for _, b in fixed):.0f} |",
         "",
-        "| all at the same moment | seconds, median | of a processor's time |",
+        f"| {came} | seconds, median | of a processor's time |",
         "| --- | ---: | ---: |",
         f"| until the server is there | {middle(load.starts)} | – |",
         *took,
         "",
-        f"A learner with one open lesson holds {each:.0f} MB alone, all together share "
-        f"{shared:.0f} MB: a machine of {MACHINE:.0f} GB, {SYSTEM:.0f} of them for the system, "
-        f"carries **{int(room / each)} learners** with one open lesson each. Memory is what limits "
-        "their number; cores limit how long they wait when all press Run at once.",
+        limits(load, one),
     ]
     return "\n".join(rows)
 
@@ -356,14 +392,18 @@ def write_block(path, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--learners", type=int, default=8)
+    parser.add_argument("--stagger", type=float, default=0, help="seconds between two learners")
     parser.add_argument("--lessons", nargs="+", default=LESSONS)
     about = "let each learner's kernel compile for itself, to see what preparing saves"
     parser.add_argument("--unprepared", action="store_true", help=about)
     parser.add_argument("--readme", type=Path, help="write the table there")
     args = parser.parse_args()
+    # the more learners wait for the same cores, the longer each waits for one thing
+    class_client.PATIENCE = max(class_client.PATIENCE, 60 * args.learners)
     with tempfile.TemporaryDirectory() as folder:
         options = ["--unprepared"] if args.unprepared else []
-        load = run_load(folder, args.learners, tuple(args.lessons), *options)
+        lessons = tuple(args.lessons)
+        load = run_load(folder, args.learners, lessons, *options, stagger=args.stagger)
     print(table(load))
     for fault in (*load.differing, *load.reached, *load.lost, *load.traces):
         print("fault:", fault)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from medusa_lib.classroom.lessons import copy_missing, hand_out
+from medusa_lib.classroom.settings import LESSONS
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -85,3 +94,14 @@ def test_what_is_prepared_is_copied_where_there_is_none(course, tmp_path) -> Non
     copy_missing(course, home)
     assert (home / "one.ipynb").read_text() == "mine"
     assert (home / "beyond" / "two.ipynb").read_text() == "second"
+
+
+def test_the_command_that_readme_gives_a_cluster_hands_the_lessons_out(tmp_path) -> None:
+    """In a fresh home, as Zero to JupyterHub runs it when a learner's server has started."""
+    code = re.search(r'running `python -c "(.*?)"`', README.read_text(encoding="utf-8"))[1]
+    assert "/srv/medusa/notebooks" in code
+    code = code.replace("/srv/medusa/notebooks", str(LESSONS))
+    env = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert (tmp_path / "STEP3_sampling.ipynb").exists()
+    assert (tmp_path / "beyond" / "BEYOND1_one_pass.ipynb").exists()

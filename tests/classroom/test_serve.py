@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -89,6 +90,18 @@ def test_a_folder_that_learners_as_users_cannot_enter_is_named(tmp_path) -> None
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     assert settings.closed_to_others([closed / "inner"]) in [closed, *closed.parents]
+
+
+def test_a_demo_lets_anybody_in_and_without_it_the_list_decides(told, monkeypatch) -> None:
+    auth = pytest.importorskip("jupyterhub.auth", reason="needs pip install -e '.[class]'")
+    kinds = []
+    for given in ({"demo": True, "learners": None}, {}):
+        settings.write_settings(told(**given))
+        monkeypatch.setenv(settings.FOLDER_VARIABLE, str(told().folder))
+        config = runpy.run_path(str(settings.CONFIG))["c"]
+        kinds.append(config.JupyterHub.authenticator_class.rpartition(".")[2])
+    assert kinds == ["dummy", "ListAuthenticator"]
+    assert auth.DummyAuthenticator().allow_all
 
 
 def test_the_configuration_can_be_copied_once(tmp_path) -> None:

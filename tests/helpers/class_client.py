@@ -53,15 +53,17 @@ def end_with_parent():
 
 
 class HeldClass:
-    """`python -m medusa_lib.classroom` over a folder, ended with all it started on leaving."""
+    """`python -m medusa_lib.classroom` over a folder, ended with all it started on leaving.
 
-    def __init__(self, folder, learners, *options):
+    within: the words before the command, such as those of `open_to_users`.
+    """
+
+    def __init__(self, folder, learners, *options, within=()):
         self.folder, self.port = Path(folder), three_free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.learners = {name: f"{name}-{uuid.uuid4().hex[:10]}" for name in learners}
         self.list = self.folder.parent / "learners.csv"
-        self.options = ["--one-account", *options]
-        self.process = None
+        self.options, self.within, self.process = options, within, None
 
     def write_list(self):
         self.list.write_text("\n".join(f"{n},{p}" for n, p in self.learners.items()))
@@ -77,7 +79,8 @@ class HeldClass:
         return self
 
     def start(self):
-        command = [sys.executable, "-m", "medusa_lib.classroom", f"--port={self.port}"]
+        command = [*self.within, sys.executable, "-m", "medusa_lib.classroom"]
+        command += [f"--port={self.port}"]
         command += [f"--folder={self.folder}", f"--learners={self.list}", *self.options]
         self.process = subprocess.Popen(
             command,
@@ -137,6 +140,22 @@ class HeldClass:
 
     def log_in(self, name):
         return LoggedIn(self.url, name, self.learners[name])
+
+
+def hub_answers(held):
+    """True once the hub of a class takes requests."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{held.url}/hub/api", timeout=5).ok
+    return False
+
+
+def wait_until(true, seconds=120):
+    """Look twice a second. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.5)
 
 
 class LoggedIn:

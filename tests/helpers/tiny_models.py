@@ -2,13 +2,9 @@
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedTokenizerFast
+
+from medusa_lib.sweep.models import random_gpt2, random_llama
 
 EOS, UNKNOWN, LETTERS = "<|endoftext|>", "<unk>", "abcdefghij ."
 CONTEXT = 40
@@ -27,35 +23,13 @@ def small_tokenizer(*, eos=True):
 def small_gpt2(vocab_size):
     """A random GPT-2, wide enough in its weights that its tokens vary."""
     torch.manual_seed(3)
-    config = GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=CONTEXT,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.2,
-    )
-    return GPT2LMHeadModel(config)
+    return random_gpt2(vocab_size, 0, CONTEXT, tied=True)
 
 
 def small_llama(vocab_size):
     """A random Llama of the same size."""
     torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=vocab_size,
-        max_position_embeddings=CONTEXT,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.2,
-    )
-    return LlamaForCausalLM(config)
+    return random_llama(vocab_size, 0, CONTEXT)
 
 
 def same_weights(one, other):
