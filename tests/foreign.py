@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import math
 import re
 from pathlib import Path
@@ -122,6 +123,10 @@ def main():
         f"{args.prompts} prompts, {args.new_tokens} new tokens at most, "
         f"{torch.get_num_threads()} threads, {machine(lm.device)}."
     )
+    if args.heads:
+        figures = json.loads((args.heads / "figures.json").read_text(encoding="utf-8"))
+        steps, examples = figures["recipe"]["steps"], figures["examples"]
+        about += f" Heads: {steps:,} steps on {examples:,} places of its own texts and of books."
     parts = [START, about]
     for temperature in TEMPERATURES:
         found = rows(lm, PROMPTS[: args.prompts], args.new_tokens, temperature)

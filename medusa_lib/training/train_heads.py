@@ -43,6 +43,7 @@ from medusa_lib.beyond.heads_training import (
     write_texts,
 )
 from medusa_lib.beyond.medusa_heads import HeadsShape, model_parts
+from medusa_lib.beyond.speculative import speculate
 from medusa_lib.beyond.trees import grow_tree
 from medusa_lib.measure.stopwatch import node_budgets
 from medusa_lib.steps.device import make_generator
@@ -74,6 +75,8 @@ LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
 HELD_OUT_CHUNKS = 2  # of greedy text, to score the heads on
 CHECKPOINT = "checkpoint.pt"
 BUDGETS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)  # nodes of a tree, of which the fastest is kept
+NEW_TOKENS = 64  # of each text that is timed
+TIMING = 300.0  # seconds to time trees for, about; a dear model gets fewer prompts
 SPLIT = re.compile(r"(?<=[.!?\"”])\s+(?=[\"“A-Z])")  # between two sentences
 
 
@@ -451,6 +454,14 @@ def held_out_prompts(job: Job, count: int = 12) -> list[str]:
     return [text for text in texts if text.strip()][:count]
 
 
+def prompts_to_time(job: Job) -> list[str]:
+    """As many held-out prompts as are timed with all trees in about TIMING seconds; at least 2."""
+    prompts = held_out_prompts(job)
+    speculate(job.lm, prompts[0], None, 2)  # compiles
+    seconds = speculate(job.lm, prompts[0], None, NEW_TOKENS).seconds
+    return prompts[: max(2, int(TIMING / (4 * (len(BUDGETS) + 1) * seconds)))]  # 4 rounds
+
+
 def export_heads(
     job: Job, learner: Learner, held_out: dict[str, Examples], history: list, examples: int
 ) -> None:
@@ -464,7 +475,7 @@ def export_heads(
     ranks = {name: right_ranks(heads, part, lm.vocab_size) for name, part in held_out.items()}
     joint, ranks_used = Joint(ranks["own text"]), min(8, heads.shape.words)
     heads.trees = {n: grow_tree(joint, n, heads.shape.count, ranks_used) for n in BUDGETS}
-    budgets = node_budgets(lm, heads, heads.trees, held_out_prompts(job))
+    budgets = node_budgets(lm, heads, heads.trees, prompts_to_time(job), NEW_TOKENS)
     best = max(budgets, key=lambda row: row["tokens_per_second"])
     save_heads(heads, lm, heads.trees[best["nodes"]], out)
     figures = {

@@ -111,6 +111,14 @@ class StopsAfter:
         return self.left < 0
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(0.0, 2), (1e6, 12)])
+def test_a_dear_model_is_timed_on_fewer_prompts(
+    tiny_llama, tmp_path, monkeypatch, seconds, count
+) -> None:
+    monkeypatch.setattr(train_heads, "TIMING", seconds)
+    assert len(train_heads.prompts_to_time(Job(tiny_llama, [], TINY, tmp_path))) == count
+
+
 @pytest.mark.parametrize("times", [2, 30], ids=["writing texts", "training"])
 def test_a_stopped_run_goes_on_to_the_same_heads(
     tiny_llama, made, tmp_path, monkeypatch, times
