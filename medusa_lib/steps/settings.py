@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:  # slow to import, and nothing is made of them here
-    from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+import transformers  # what its names stand for is slow to import, and only named here
 
 # What changes greedy's choice by changing a row of logits, and the values that change nothing.
 OBEYED = {
@@ -73,7 +70,9 @@ def named_ends(model: object) -> tuple[int, ...]:
     return tuple(named) if isinstance(named, list | tuple) else (named,)
 
 
-def set_among(config: GenerationConfig | None, names: dict[str, tuple]) -> dict[str, object]:
+def set_among(
+    config: transformers.GenerationConfig | None, names: dict[str, tuple]
+) -> dict[str, object]:
     """Those of some settings that have a value which changes something."""
     values = {} if config is None else vars(config)
     found = {name: values.get(name) for name in names}
@@ -98,7 +97,7 @@ class Obeyed:
     how much they may draw two logits apart, at most. mends: they replace what is not finite.
     """
 
-    processors: LogitsProcessorList
+    processors: transformers.LogitsProcessorList
     stretch: float = 1.0
     mends: bool = False
 
@@ -117,7 +116,7 @@ class Obeyed:
 
 
 def settings_for(
-    model: PreTrainedModel, ids: torch.Tensor, count: int, ends: tuple[int, ...]
+    model: transformers.PreTrainedModel, ids: torch.Tensor, count: int, ends: tuple[int, ...]
 ) -> Obeyed | None:
     """What a model's settings make of a run of `count` tokens after `ids` `[1, T]`; None: nothing.
 
@@ -138,11 +137,11 @@ def settings_for(
 
 
 def take_processors(
-    _model: PreTrainedModel,
+    _model: transformers.PreTrainedModel,
     _ids: torch.Tensor,
-    logits_processor: LogitsProcessorList,
+    logits_processor: transformers.LogitsProcessorList,
     **_rest: object,
-) -> LogitsProcessorList:
+) -> transformers.LogitsProcessorList:
     """In the place of a decoding method: hand out the logits processors and compute nothing."""
     return logits_processor
 
