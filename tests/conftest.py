@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.pop("MEDUSA_MODEL", None)  # the shipped model, whatever the shell says
-# Two processes test at once (pyproject.toml). More threads than cores are many times slower, so
+# Three processes test at once (pyproject.toml). More threads than cores are many times slower, so
 # whatever the shell says, all processes together have no more than there are cores.
 os.environ["OMP_NUM_THREADS"] = str(
     min(

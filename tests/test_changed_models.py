@@ -19,6 +19,7 @@ from medusa_lib import (
     stream,
 )
 from medusa_lib.beyond.near_ties import TIE_BOUNDS, NearTie
+from medusa_lib.measure.numbers import by_columns
 from medusa_lib.steps.loops import for_run
 from medusa_lib.teaching.drafters import DraftersPanel
 
@@ -30,7 +31,7 @@ def own(request):
     """A model that a test may change as it likes."""
     if request.param == "bookworm":
         shipped = request.getfixturevalue("lm")
-        return dataclasses.replace(shipped, model=copy.deepcopy(shipped.model))
+        return dataclasses.replace(shipped, model=by_columns(copy.deepcopy(shipped.model)))
     tokenizer = small_tokenizer()
     make = {"gpt2": small_gpt2, "llama": small_llama}[request.param]
     return make_lm(tokenizer, make(len(tokenizer)), request.param)

@@ -302,6 +302,7 @@ def test_a_table_of_goals_may_be_laid_out_by_hand() -> None:
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("medusa_lib.bench.peers.find_spec", lambda name: None)
+    monkeypatch.setattr("medusa_lib.bench.run.first_speculate", lambda lm, rounds: 0.5)  # slow
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Once upon a time\n")
     table, plot = tmp_path / "out.json", tmp_path / "out.png"

@@ -11,6 +11,7 @@ from drafts import PROMPTS, FixedTree, assert_same_as_greedy, ids_of
 from medusa_lib import encode, greedy_next, last_logits, make_lm, run_greedy
 from medusa_lib.beyond.one_pass import State, greedy_choices, one_pass, verify_greedily
 from medusa_lib.beyond.speculative import speculate
+from medusa_lib.measure.numbers import by_columns
 
 
 def test_near_ties_in_a_tree_are_settled_by_greedys_own_pass(tiny_gpt2) -> None:
@@ -78,7 +79,7 @@ def test_large_logits_in_16_bits_are_settled_too(lm) -> None:
     far = model.lm_head.weight.detach() - 260 * mean / (mean @ mean)
     model.lm_head.weight = torch.nn.Parameter(far.clone())
     model.config.tie_word_embeddings = False
-    other = make_lm(lm.tokenizer, model.bfloat16(), "far")
+    other = make_lm(lm.tokenizer, by_columns(model.bfloat16()), "far")
     assert abs(float(last_logits(other, encode(other, PROMPTS[0])).max())) > 200
     for prompt in PROMPTS:
         assert_same_as_greedy(other, prompt, 40, drafter=None)

@@ -1,16 +1,8 @@
 """One JupyterLab and one Chromium for the tests of this folder."""
 
 import lab
+import nbformat
 import pytest
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of JupyterLab over a copy of the lessons."""
-    scratch = tmp_path_factory.mktemp("lab")
-    notebooks = lab.copy_of(lab.NOTEBOOKS, scratch / "notebooks")
-    with lab.jupyterlab(notebooks, scratch) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +12,23 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def open_panel(server, browser):
-    """A function: lesson and panel's class → the panel, in a page where all cells have run.
+def page(request, tmp_path_factory, browser):
+    """The panels of a module's PAGES in JupyterLab, in one page, where all cells have run.
 
-    A lesson is opened once; page.errors holds what the page complained of while it ran.
+    page.errors holds what the page complained of while it ran.
     """
-    opened = {}
+    scratch = tmp_path_factory.mktemp("lab")
+    (scratch / "notebooks").mkdir()
+    panels = lab.notebook_of_panels(request.module.PAGES, request.module.INSTEAD)
+    nbformat.write(panels, scratch / "notebooks" / "panels.ipynb")
+    with lab.jupyterlab(scratch / "notebooks", scratch) as url:
+        page = browser.new_page()
+        page.errors = lab.watch_errors(page)
+        lab.open_and_run(page, url, "panels.ipynb")
+        yield page
 
-    def opening(lesson, kind):
-        if lesson not in opened:
-            if not (lab.NOTEBOOKS / f"{lesson}.ipynb").exists():
-                pytest.skip(f"notebooks/{lesson}.ipynb is not there")
-            page = opened[lesson] = browser.new_page()
-            page.errors = lab.watch_errors(page)
-            lab.open_and_run(page, server, f"{lesson}.ipynb")
-        return lab.find_panel(opened[lesson], kind)
 
-    return opening
+@pytest.fixture(scope="module")
+def open_panel(page):
+    """A function: lesson and panel's class → the panel, scrolled into sight."""
+    return lambda lesson, kind: lab.find_panel(page, kind)

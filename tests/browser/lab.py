@@ -1,5 +1,6 @@
 """JupyterLab and Chromium for the browser tests, for latency.py and for picture.py."""
 
+import ast
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import expect, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -53,6 +55,46 @@ def wait_until_up(url, server, log):
             return
         time.sleep(0.2)
     raise RuntimeError(f"JupyterLab did not start at {url}:\n{log.read_text()[-2000:]}")
+
+
+def bound_and_read(source):
+    """The names that a cell's code binds, and those that it reads."""
+    bound, read = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(name):
+                (read if isinstance(node.ctx, ast.Load) else bound).add(name)
+            case ast.FunctionDef(name) | ast.ClassDef(name):
+                bound.add(name)
+            case ast.Import(aliases) | ast.ImportFrom(names=aliases):
+                bound |= {(alias.asname or alias.name).partition(".")[0] for alias in aliases}
+    return bound, read
+
+
+def leading_to(notebook, kind):
+    """Of a lesson's code the cells that lead to its panel: nbval runs all of them elsewhere."""
+    needed, kept = {kind}, []
+    for cell in reversed([cell for cell in notebook.cells if cell.cell_type == "code"]):
+        bound, read = bound_and_read(cell.source)
+        if bound & needed if kept else kind in read:
+            kept.append(cell)
+            needed = needed - bound | read
+    return kept[::-1]
+
+
+def notebook_of_panels(pages, instead):
+    """One notebook with the panels of many lessons, made as each lesson makes its own.
+
+    pages: (lesson, panel's class) each. instead: what to write for some of the lessons' words.
+    """
+    lessons = [nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4) for lesson, _ in pages]
+    parts = [leading_to(lesson, kind) for lesson, (_, kind) in zip(lessons, pages, strict=True)]
+    sources = [cell.source for part in parts for cell in part]
+    for words, others in instead.items():
+        assert any(words in source for source in sources)
+        sources = [source.replace(words, others) for source in sources]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    return nbformat.v4.new_notebook(cells=cells, metadata=lessons[0].metadata)
 
 
 @contextlib.contextmanager
