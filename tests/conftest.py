@@ -25,6 +25,18 @@ from medusa_lib.engine import twin
 from medusa_lib.engine.arrays import PlainLoops
 from medusa_lib.engine.twin import quick
 
+# A process takes one file after the other: the longest first, so that none is left for the end.
+LONGEST = (
+    *("test_lab", "test_changed_models", "BEYOND7_tree_attention", "test_front_ends"),
+    *("test_recorded", "test_settings", "test_adding", "test_bench", "test_twin", "test_wheel"),
+    *("test_batches", "BEYOND11_numbers", "test_exported", "STEP6_loops", "test_site"),
+    *("test_class", "test_in_browser", "BEYOND6_heads_training", "BEYOND9_batches"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def lm():

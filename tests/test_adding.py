@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from refresh import title
-from tree import copy_tree, run_with
+from tree import copy_tree, lend_compiled, run_with
 
 from medusa_lib.base.course import BEYOND
 
@@ -258,6 +258,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def extended(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
     """The copy after all additions, and the files that each of them touched."""
     root, touched = copy_tree(tmp_path_factory.mktemp("copy")), {}
+    lend_compiled(root)
     for add in ADDITIONS:
         before = digests(root)
         add(root)

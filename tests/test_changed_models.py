@@ -23,7 +23,7 @@ from medusa_lib.measure.numbers import by_columns
 from medusa_lib.steps.loops import for_run
 from medusa_lib.teaching.drafters import DraftersPanel
 
-COUNT = 10
+COUNT = 8
 
 
 @pytest.fixture(params=["bookworm", "gpt2", "llama"])

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tree import copy_tree, run_with, tracked
+from tree import copy_tree, lend_compiled, run_with, tracked
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 NEEDED = 77  # of setuptools, by pyproject.toml
@@ -43,6 +43,7 @@ def installed(wheel, tmp_path_factory) -> Path:
     """A folder with the package as its users have it."""
     folder = tmp_path_factory.mktemp("installed")
     pip("install", wheel, "--no-deps", "--no-index", "--target", folder, cwd=folder)
+    lend_compiled(folder)
     return folder
 
 

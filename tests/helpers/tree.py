@@ -30,6 +30,19 @@ def copy_tree(folder: Path) -> Path:
     return folder
 
 
+def lend_compiled(folder: Path) -> None:
+    """Let a copy of the package in a folder use what numba has compiled of the very same lines.
+
+    Numba knows them by the source's size and time. Compiling itself has tests of its own.
+    """
+    for kept in (ROOT / "medusa_lib").rglob("__pycache__/*.nb[ic]"):
+        source = kept.parents[1] / f"{kept.name.partition('.')[0]}.py"
+        for own in (source, kept):
+            copy = folder / own.relative_to(ROOT)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(own, copy)
+
+
 def run_with(library: Path, *command: str | Path, cwd: Path) -> subprocess.CompletedProcess:
     """Run a command that imports `medusa_lib` from the folder `library`, and nothing else of us."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
