@@ -23,7 +23,7 @@ from medusa_lib.measure.numbers import by_columns
 from medusa_lib.steps.loops import for_run
 from medusa_lib.teaching.drafters import DraftersPanel
 
-COUNT = 8
+COUNT = 10
 
 
 @pytest.fixture(params=["bookworm", "gpt2", "llama"])

@@ -28,9 +28,9 @@ def in_dtype(lm: LM, dtype: torch.dtype) -> LM:
 
 
 def by_columns(model: nn.Module) -> nn.Module:
-    """The same weights, GPT-2's laid in memory column by column, as other families' are.
+    """This very model, GPT-2's weights laid in memory by columns, as other families' are.
 
-    For a processor without instructions for 16 bits a sum is then several times as quick.
+    A processor without instructions for 16 bits multiplies them more quickly so.
     """
     for part in model.modules():
         if isinstance(part, Conv1D):

@@ -208,7 +208,7 @@ def test_whole_loop_samples_the_models_distribution(tiny_gpt2, other_gpt2, draft
 
     The other model draws from a generator of the same seed as the run's.
     """
-    trials, prompt = 800, "abcab"
+    trials, prompt = 1500, "abcab"
     expected = exact_texts(tiny_gpt2, encode(tiny_gpt2, prompt), 3)
     assert sum(expected.values()) == pytest.approx(1)
     counts, drafted = dict.fromkeys(expected, 0), 0

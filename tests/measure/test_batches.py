@@ -68,7 +68,7 @@ def test_each_row_is_greedys_text_of_its_prompt(name, request) -> None:
     greedys = {}
 
     @settings(
-        max_examples=6 if name == "lm" else 20,
+        max_examples=12 if name == "lm" else 30,
         deadline=None,
         database=None,
         derandomize=True,

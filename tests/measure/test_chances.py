@@ -44,7 +44,7 @@ def test_a_drafter_at_temperature_0_is_always_right(lm, text, span):
 def test_the_coins_are_loaded_as_medusa_tinys_drafts(lm, text, temperature, top_p):
     """With a span of 1 each draft is one toss: their sum has a known mean and spread."""
     chances = draft_chances(text, temperature, top_p)
-    seeds = range(10)
+    seeds = range(20)
     runs = [medusa_tiny(lm, PROMPT, 20, 1, temperature, top_p, seed) for seed in seeds]
     accepted = sum(loop.accepted for run in runs for loop in run.loops)
     spread = math.sqrt(len(seeds) * sum(p * (1 - p) for p in chances))

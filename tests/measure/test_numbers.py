@@ -54,6 +54,19 @@ def test_split_sums_are_the_same_model_and_split_few_rows_only(tiny_gpt2) -> Non
     assert torch.allclose(layers[0](x), layers[0].part(x), atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_another_type_changes_no_more_than_each_weights_last_bits(tiny_gpt2, dtype) -> None:
+    """However its weights lie in memory; the model that was given stays as it was."""
+    before = {name: own.clone() for name, own in tiny_gpt2.model.state_dict().items()}
+    typed = in_dtype(tiny_gpt2, dtype).model
+    for name, own in typed.state_dict().items():
+        assert torch.equal(own, before[name].to(dtype)), name
+    assert typed.transformer.h[0].mlp.c_fc.weight.t().is_contiguous()
+    for name, own in tiny_gpt2.model.state_dict().items():
+        assert torch.equal(own, before[name]), name
+        assert own.is_contiguous(), name
+
+
 def test_the_rule_keeps_greedys_text_in_bfloat16(lm) -> None:
     half = with_split_sums(in_dtype(lm, torch.bfloat16))
     known = [run_greedy(half, PROMPT, 12)]
