@@ -106,9 +106,11 @@ def test_a_learner_logs_in_runs_cells_and_moves_a_slider(held, bob, lm, tmp_path
         expect(panel.locator(".says")).to_contain_text(f"nucleus: {view.nucleus_size} of")
         assert panel.locator("svg").first.inner_html() != before
         page.screenshot(path=tmp_path / "class.png")
-        # Nor does it ask for what the servers leave out. A list of kernels asked for while one is
-        # just starting is answered by Jupyter's server with a 500, and asked for again.
-        assert [error for error in errors if "/api/kernels" not in error] == []
+        # Nor does it ask for what the servers leave out. The list of kernels was seen to be
+        # answered with a 500 while one began; why is not known, and the page asks again.
+        known = [one for one in errors if "/api/kernels" in one and "500" in one]
+        assert [one for one in errors if one not in known] == []
+        assert len(known) <= 1
         expect(page.get_by_text("official Jupyter news")).to_have_count(0)
         expect(page.get_by_role("button", name="Notebook", exact=True)).to_have_count(0)
 
