@@ -217,7 +217,8 @@ def check_vector(name: str, values: object) -> torch.Tensor:
         raise ValueError(f"{name} must be a float tensor [V], got dtype {values.dtype}")
     if values.ndim != 1 or not len(values):
         raise ValueError(f"{name} must be a float tensor [V] with V >= 1, got {list(values.shape)}")
-    if not bool(torch.isfinite(values).all()):
+    # A sum is quickly had and finite only if all numbers are; that of large ones may overflow.
+    if not math.isfinite(values.sum()) and not bool(torch.isfinite(values).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinity among {len(values)} values")
     return values
 

@@ -62,8 +62,8 @@ def as_rows(logits: torch.Tensor | ObeyedRows) -> np.ndarray | NumberRows:
     """Logits `[n, V]` on any device → the same for numpy, in float32."""
     if isinstance(logits, ObeyedRows):
         return NumberRows(logits)
-    if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        return logits.detach().numpy()  # every call counts: there are few in a loop
+    if logits.is_cpu and logits.dtype == torch.float32 and not logits.requires_grad:
+        return logits.numpy()  # every call counts: there are few in a loop
     return logits.detach().float().cpu().numpy()
 
 

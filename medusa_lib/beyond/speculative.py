@@ -177,7 +177,8 @@ def distributions(probs: Sequence[Probs], count: int, size: int) -> list[Probs]:
 
 def cut_at_end(lm: LM, branch: Branch, most: int) -> Branch:
     """A branch without what follows EOS, or is deeper than `most` tokens in a row."""
-    if not any(map(lm.is_end, branch.tokens)) and drafted_depth(branch) <= most:
+    ends = lm.end_ids
+    if not any(end in branch.tokens for end in ends) and drafted_depth(branch) <= most:
         return branch
     if branch.parents is None:
         return replace(branch, tokens=up_to_end(lm, branch.tokens))

@@ -96,8 +96,8 @@ def keep(state: State, path: Sequence[int]) -> None:
 
 def rows_of(numbers: torch.Tensor, path: Sequence[int]) -> torch.Tensor:
     """The rows of a pass that were kept: the last id's and the path's, `[len(path) + 1, …]`."""
-    if leads(path):
-        return numbers[: len(path) + 1]
+    if leads(path):  # taking the part that is all of it would take time in every loop
+        return numbers if len(path) + 1 == len(numbers) else numbers[: len(path) + 1]
     return numbers[[0, *(place + 1 for place in path)]]
 
 

@@ -82,10 +82,11 @@ class PlainLoops:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
         known, count, seen = self.vocab_size, len(ids), cache.length
         places = np.arange(seen, seen + count) if positions is None else positions.numpy()
+        ends = (seen, seen + count - 1) if positions is None else (places.min(), places.max())
         if not 0 <= min(ids) <= max(ids) < known:
             raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
         cache.make_room(count)
-        if len(places) != count or not 0 <= places.min() <= places.max() < self.context:
+        if len(places) != count or not 0 <= ends[0] <= ends[1] < self.context:
             raise ValueError(f"positions must be {count} in [0, {self.context - 1}], got {places}")
         added = NO_MASK
         if mask is not None:
@@ -100,9 +101,11 @@ class PlainLoops:
 def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> np.ndarray:
     """Call compiled code that is shared by some threads, which nobody else does meanwhile."""
     threads = torch.get_num_threads()
-    wanted = min(share, numba.config.NUMBA_NUM_THREADS)
+    most = numba.config.NUMBA_NUM_THREADS
+    wanted = min(share, most)
     with ONE_AT_A_TIME:
-        before = numba.get_num_threads()
+        # Asking takes as long as a small product, and all are there unless somebody said so.
+        before = most if wanted == most else numba.get_num_threads()
         try:
             if before != wanted:
                 numba.set_num_threads(wanted)

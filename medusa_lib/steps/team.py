@@ -23,7 +23,7 @@ CLEARLY = 0.9  # of the other way's time, to be taken
 SLOW = 2.5  # times its usual time, and a pass has probably waited
 SOON, LATE = 0.5, 8.0  # seconds until the other way is tried again: at first, at most
 TRIES = 3  # passes; their mean speaks for a way
-FRESH = 0.8  # how much of a usual time stays with each new measurement
+SHARE = 0.02  # of a usual time that a new measurement makes up; a rare wait must not decide
 
 
 def cores() -> int:
@@ -42,16 +42,33 @@ CORES = cores()
 
 
 @dataclass
+class Usual:
+    """The mean time of a kind of pass, of which the last fifty or so count most.
+
+    A pass waits now and then also on an idle machine, where two threads happen to share a core;
+    all threads may be quicker all the same. The very first pass counts for nothing: it compiles.
+    """
+
+    seconds: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one more pass."""
+        self.count += 1
+        self.seconds += max(SHARE, 1 / max(1, self.count - 1)) * (seconds - self.seconds)
+
+
+@dataclass
 class Team:
     """Decides how many threads compute a pass: all, or one.
 
-    usual: seconds of a pass by its kind and its number of threads. alone: one thread is the
-    quicker way at the moment. Each trial that changes nothing makes the next one come later.
+    usual: the time of a pass by its kind and by whether one thread computes it. alone: one thread
+    is the quicker way at the moment. Each trial that changes nothing makes the next come later.
     """
 
     clock: Callable[[], float] = time.perf_counter
     alone: bool = False
-    usual: dict[tuple[object, bool], float] = field(default_factory=dict)
+    usual: dict[tuple[object, bool], Usual] = field(default_factory=dict)
     trial: list[float] = field(default_factory=list)
     trying: object = None
     pause: float = 0.0
@@ -75,9 +92,13 @@ class Team:
 
     def tries(self, kind: object) -> bool:
         """True if the next pass of this kind is to be computed the other way, to compare."""
-        if self.trying is None and self.clock() >= self.due and (kind, self.alone) in self.usual:
+        if self.trying is None and self.clock() >= self.due and self.usual_of(kind).count > TRIES:
             self.trying, self.trial = kind, []
         return self.trying == kind
+
+    def usual_of(self, kind: object) -> Usual:
+        """What a kind of pass takes the way that all go just now."""
+        return self.usual.setdefault((kind, self.alone), Usual())
 
     def note(self, kind: object, alone: bool, seconds: float) -> None:
         """Note how long a pass took, and go over to the other way if that was clearly quicker."""
@@ -85,19 +106,18 @@ class Team:
             self.trial.append(seconds)
             self.judge(kind)
             return
-        usual = self.usual.get((kind, alone), seconds)
-        if seconds > SLOW * usual and not alone:  # one thread has nobody to wait for
+        usual = self.usual_of(kind)
+        if seconds > SLOW * usual.seconds and not alone:  # one thread has nobody to wait for
             self.due, self.pause = 0.0, 0.0  # they have waited: try the other way at once
-        self.usual[kind, alone] = FRESH * usual + (1 - FRESH) * seconds
+        usual.add(seconds)
 
     def judge(self, kind: object) -> None:
         """After a trial's pass: go over, wait for its next pass, or stay."""
-        mean = sum(self.trial) / len(self.trial)
-        usual = self.usual.get((kind, self.alone), mean)
+        mean, usual = sum(self.trial) / len(self.trial), self.usual_of(kind).seconds
         if mean > SLOW * usual or len(self.trial) >= TRIES:
             better = mean < CLEARLY * usual
-            self.usual[kind, not self.alone] = mean
-            self.alone ^= better
+            if better:  # what the other way once took, at another moment, counts no more
+                self.alone, self.usual = not self.alone, {}
             self.pause = SOON if better else min(LATE, max(SOON, 2 * self.pause))
             self.trying, self.due = None, self.clock() + self.pause
 

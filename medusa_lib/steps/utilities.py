@@ -145,10 +145,12 @@ def greedy_next(lm: LM, ids: Ids) -> int:
 
 def up_to_end(lm: LM, tokens: Sequence[int]) -> list[int]:
     """The tokens up to and including the first that ends a text; all if none does."""
-    end = next((i for i, token in enumerate(tokens) if lm.is_end(token)), len(tokens))
+    ends = lm.end_ids
+    end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     return list(tokens[: end + 1])
 
 
 def without_end(lm: LM, tokens: Sequence[int]) -> tuple[int, ...]:
     """What is emitted of some tokens: EOS never is."""
-    return tuple(token for token in tokens if not lm.is_end(token))
+    ends = lm.end_ids
+    return tuple(token for token in tokens if token not in ends)

@@ -110,3 +110,9 @@ def test_what_is_of_the_kind_comes_back_as_it_is():
     named = {"half": half}
     assert checks.check_kind("x", half, Fraction) is half
     assert checks.check_named("x", named, Fraction) is named
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_numbers_whose_sum_is_infinite_are_finite(dtype) -> None:
+    large = torch.full((8,), torch.finfo(dtype).max, dtype=dtype)
+    assert checks.check_vector("x", large) is large

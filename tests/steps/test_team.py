@@ -94,3 +94,15 @@ def test_torch_has_as_many_threads_as_before(tiny_gpt2, monkeypatch) -> None:
 def test_never_more_threads_than_cores(monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 10**4)
     assert team.all_threads() == team.CORES == team.cores()
+
+
+@pytest.mark.usefixtures("four")
+def test_a_rare_wait_and_compiling_do_not_send_all_passes_to_one_thread() -> None:
+    machine = Machine(0.4, 4e-4)
+    decides, alone = Team(machine.clock), 0
+    machine.run(decides, 1)  # compiles
+    for _ in range(30):  # all threads take 0.31 ms in the mean, one of them 0.4
+        for seconds, passes in ((2.8e-4, 199), (5.5e-3, 1)):
+            machine.seconds[4] = seconds
+            alone += machine.run(decides, passes)[0]
+    assert alone < 0.1 * 30 * 200
