@@ -23,6 +23,7 @@ from medusa_lib.steps.model import LM, PreTrainedModel
 A_WHILE = 1.0  # seconds
 COMPILING = "compiling the model's loops, once on this machine: a few seconds …"
 TOLERANCE = 1e-4  # largest difference from the model's logits, relative to the largest of them
+PROBE = 6  # tokens of the text that both are asked about
 MOST = 4e-4  # and not half of what counts as a near tie
 # With the separator: what stands in a folder `torch_steering` beside torch's is somebody else's.
 FOLDERS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (torch, transformers))
@@ -210,15 +211,23 @@ def version_of(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
+def ordinary_ids(vocab_size: int, count: int) -> list[int]:
+    """Ids from all over a vocabulary.
+
+    The first ones are often special tokens. A row of those is no text, and there even two passes
+    of the same model may differ by more than counts as a near tie.
+    """
+    return [(2 * place + 1) * vocab_size // (2 * count) for place in range(count)]
+
+
 def answers_alike(twin: Twin, model: PreTrainedModel) -> bool:
     """True if both say the same of a short text, read in two parts so that the cache is used.
 
     As far as the rule for near ties can make good, and to 1e-4 of the largest logit.
     """
-    count = min(6, twin.context)
-    ids = [place % twin.vocab_size for place in range(count)]
+    ids = ordinary_ids(twin.vocab_size, min(PROBE, twin.context))
     wanted = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
-    cache, first = twin.new_cache(), max(1, count - 1)
+    cache, first = twin.new_cache(), max(1, len(ids) - 1)
     parts = [twin.read(cache, part)[0] for part in (ids[:first], ids[first:]) if part]
     difference = float((torch.cat(parts) - wanted).abs().max())
     return difference <= min(MOST, TOLERANCE * max(1.0, float(wanted.abs().max())))

@@ -114,11 +114,15 @@ def read_llama(model: LlamaForCausalLM) -> Weights:
 
 
 def turns_of(model: LlamaForCausalLM) -> np.ndarray:
-    """The model's own cosines and sines of all positions: `[2, context, head_dim / 2]`."""
-    places = torch.arange(model.config.max_position_embeddings)[None]
-    turns = model.model.rotary_emb(torch.zeros(1), places)  # cos and sin, [1, context, head_dim]
-    half = turns[0].shape[-1] // 2
-    return as_array(torch.stack([turn[0, :, :half] for turn in turns]))
+    """The cosines and sines of all positions: `[2, context, head_dim / 2]`.
+
+    What the model's own `rotary_emb` computes, but not by torch: its threads' first cosines of
+    many numbers have now and then been right to four digits only.
+    """
+    rope, context = model.model.rotary_emb, model.config.max_position_embeddings
+    places = np.arange(context, dtype=np.float32)[:, None]
+    angles = (places * rope.inv_freq.float().numpy()).astype(np.float64)  # as exact as the model's
+    return (np.stack([np.cos(angles), np.sin(angles)]) * rope.attention_scaling).astype(np.float32)
 
 
 def assemble(

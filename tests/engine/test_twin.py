@@ -26,6 +26,7 @@ from medusa_lib import encode, last_logits, load_lm, make_lm, run_greedy, specul
 from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.engine.arrays import PlainLoops
 from medusa_lib.engine.twin import (
+    ordinary_ids,
     COMPILING,
     get_ready,
     is_usual_code,
@@ -692,3 +693,11 @@ assert len(ended) > 20
 assert speculate(lm, "Once upon a time", "heads_chain", 60).new_ids == wanted
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_text_that_decides_is_of_ordinary_tokens() -> None:
+    ids = ordinary_ids(49_152, 6)
+    assert len(set(ids)) == 6
+    assert min(ids) > 1000  # the first ids are special ones
+    assert ordinary_ids(1, 3) == [0, 0, 0]
+    assert ordinary_ids(4, 4) == [0, 1, 2, 3]

@@ -81,3 +81,14 @@ def test_what_the_loops_do_not_compute_is_not_read() -> None:
     shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     sizes = {"intermediate_size": 8, "num_key_value_heads": 1, "vocab_size": 14}
     assert read(MistralForCausalLM(MistralConfig(**shape, **sizes))) is None
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "llama" in name])
+def test_positions_are_turned_as_the_model_turns_them(name) -> None:
+    model = MODELS[name]()
+    turns = torch.from_numpy(read(model).heads.turns)
+    half = turns.shape[2]
+    for place in range(turns.shape[1]):  # one at a time: see turns_of
+        theirs = model.model.rotary_emb(torch.zeros(1), torch.tensor([[place]]))
+        ours = [turn[0, 0, :half] for turn in theirs]
+        assert torch.allclose(turns[:, place], torch.stack(ours), atol=1e-6)
