@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from foreign import ANY, HEADS, PROMPTS, missing, unpacked
 from nbclient import NotebookClient
-from panels import needed, settle, shown_panels
+from panels import needed, shown_panels
 
 from medusa_lib import compare, load_lm, run_greedy, speculate, use_heads
 from medusa_lib.__main__ import main
@@ -25,6 +25,8 @@ from medusa_lib.bench.__main__ import main as bench
 FOLDER, TRAINED = os.environ.get("MEDUSA_FOREIGN"), os.environ.get("MEDUSA_FOREIGN_HEADS")
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LESSONS = ("STEP7_demo", "beyond/BEYOND4_sampling_exactly", "beyond/BEYOND5_medusa_heads")
+
+OTHER_TOKENS = "draft must be a model with the tokens of"
 
 pytestmark = [
     pytest.mark.foreign,
@@ -91,14 +93,21 @@ def test_the_bench_takes_it_by_its_folder(folder, tmp_path) -> None:
     assert any("Medusa" in row["name"] and "tree" in row["name"] for row in rows) == bool(TRAINED)
 
 
+def halving(node) -> float:
+    """Chances of a tree's nodes, as BEYOND7 measures them for its model."""
+    return 0.5 ** sum(rank + 1 for rank in node)
+
+
 @pytest.mark.parametrize("kind", shown_panels(), ids=lambda kind: kind.__name__)
 def test_every_panel_that_takes_a_model_shows_it(smollm2, kind) -> None:
     if "lm" not in needed(kind):
         pytest.skip("takes no model")
-    panel = kind(smollm2)
+    if "chance" in needed(kind) and not TRAINED:
+        pytest.skip("needs MEDUSA_FOREIGN_HEADS, a folder of heads")
+    panel = kind(smollm2, **{name: halving for name in needed(kind) if name == "chance"})
     if hasattr(panel, "go"):
         panel.update()
-        settle(panel)
+        assert panel.worker.wait(600)
     assert not panel.message.value
     assert panel.view.value
 
@@ -116,4 +125,6 @@ def test_a_lesson_runs_on_it(folder, lesson, monkeypatch) -> None:
         notebook, timeout=1200, allow_errors=True, resources={"metadata": {"path": path.parent}}
     ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert [o["evalue"] for o in outputs if o.output_type == "error"] == []
+    errors = [o["evalue"] for o in outputs if o.output_type == "error"]
+    # The course's draft model knows bookworm's tokens only, and says so.
+    assert [error for error in errors if not error.startswith(OTHER_TOKENS)] == []

@@ -5,6 +5,7 @@ python -m medusa_lib.bench.first MODEL DEVICE THREADS DRAFTER
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 
 from medusa_lib.base.config import shipped_folder
-from medusa_lib.beyond.heads_files import heads_fit
+from medusa_lib.beyond.heads_files import HEADS_VARIABLE, heads_fit, heads_folder
 from medusa_lib.beyond.one_pass import State, takes_masks
 from medusa_lib.beyond.speculative import speculate
 from medusa_lib.steps.model import LM, load_lm
@@ -38,15 +39,21 @@ def first_speculate(lm: LM, rounds: int) -> float | None:
     if not in_a_folder(lm.model_id):
         return None
     tree = heads_fit(lm) and takes_masks(State.start(lm, []))
+    heads = {HEADS_VARIABLE: str(heads_folder(lm).absolute())} if tree else {}
     given = (lm.model_id, str(lm.device), str(torch.get_num_threads()))
-    times = [seconds_of(*given, "heads_tree" if tree else "ngram") for _ in range(rounds + 1)]
+    words = *given, "heads_tree" if tree else "ngram"
+    times = [seconds_of(*words, **heads) for _ in range(rounds + 1)]
     return statistics.median(times[1:])
 
 
-def seconds_of(*words: str) -> float:
-    """What one fresh process says. Raises ChildProcessError if it says no number."""
+def seconds_of(*words: str, **variables: str) -> float:
+    """What one fresh process says, with some variables in its environment.
+
+    Raises ChildProcessError if it says no number.
+    """
     command = [sys.executable, "-m", "medusa_lib.bench.first", *words]
-    ran = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    settings = {"capture_output": True, "text": True, "encoding": "utf-8"}
+    ran = subprocess.run(command, check=False, env={**os.environ, **variables}, **settings)
     if ran.returncode:
         last = (ran.stderr.strip().splitlines() or [""])[-1]
         raise ChildProcessError(f"the first text of a fresh process failed: {last}")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medusa_lib.base.checks import checked
-from medusa_lib.base.config import shipped_folder
+from medusa_lib.base.config import default_model_id, shipped_folder
 from medusa_lib.base.words import Node
 from medusa_lib.beyond.medusa_heads import (
     HeadsError,
@@ -65,9 +65,12 @@ def use_heads(lm: LM, folder: Path | str) -> None:
 def heads_folder(lm: LM) -> Path:
     """Where the heads of `lm` are: as use_heads or MEDUSA_HEADS says, else the shipped ones.
 
+    MEDUSA_HEADS speaks of the model that MEDUSA_MODEL names, so not of a shipped one beside it.
     Raises HeadsError if it has none.
     """
-    named = lm.kept.get("heads folder") or os.environ.get(HEADS_VARIABLE)
+    named = lm.kept.get("heads folder")
+    if named is None and (lm.model_id == default_model_id() or lm.model_id not in HEADS_FOLDERS):
+        named = os.environ.get(HEADS_VARIABLE)
     if named:
         return Path(named)
     if lm.model_id not in HEADS_FOLDERS:

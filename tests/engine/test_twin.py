@@ -26,11 +26,11 @@ from medusa_lib import encode, last_logits, load_lm, make_lm, run_greedy, specul
 from medusa_lib.beyond.one_pass import State, one_pass
 from medusa_lib.engine.arrays import PlainLoops
 from medusa_lib.engine.twin import (
-    ordinary_ids,
     COMPILING,
     get_ready,
     is_usual_code,
     make_twin,
+    ordinary_ids,
     quick,
     refresh,
     version_of,
