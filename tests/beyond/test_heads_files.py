@@ -12,6 +12,7 @@ from heads import NODES, random_heads
 
 import medusa_lib
 from medusa_lib import load_lm, run_greedy, speculate, use_heads
+from medusa_lib.base.config import shipped_folder
 from medusa_lib.beyond.heads_files import (
     heads_fit,
     heads_folder,
@@ -61,6 +62,14 @@ def test_heads_of_a_readers_own_are_used_by_their_names(tiny_llama, tmp_path, mo
         greedy = run_greedy(lm, "abc", 12).new_ids
         for name in ("heads_chain", "heads_tree", "heads_ngram"):
             assert speculate(lm, "abc", name, 12).new_ids == greedy
+
+
+def test_the_shipped_model_keeps_its_heads_beside_a_readers_own(lm, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MEDUSA_MODEL", str(tmp_path / "another model"))
+    monkeypatch.setenv("MEDUSA_HEADS", str(tmp_path / "its heads"))
+    assert heads_folder(lm) == shipped_folder("bookworm_heads")
+    monkeypatch.delenv("MEDUSA_MODEL")  # then they are new ones for the shipped model
+    assert heads_folder(lm) == tmp_path / "its heads"
 
 
 def test_who_has_no_heads_is_told_how_to_come_by_them(tiny_llama, tmp_path, refuses) -> None:
