@@ -211,7 +211,7 @@ def version_of(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def ordinary_ids(vocab_size: int, count: int) -> list[int]:
+def spread_ids(vocab_size: int, count: int) -> list[int]:
     """Ids from all over a vocabulary.
 
     The first ones are often special tokens. A row of those is no text, and there even two passes
@@ -225,7 +225,7 @@ def answers_alike(twin: Twin, model: PreTrainedModel) -> bool:
 
     As far as the rule for near ties can make good, and to 1e-4 of the largest logit.
     """
-    ids = ordinary_ids(twin.vocab_size, min(PROBE, twin.context))
+    ids = spread_ids(twin.vocab_size, min(PROBE, twin.context))
     wanted = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     cache, first = twin.new_cache(), max(1, len(ids) - 1)
     parts = [twin.read(cache, part)[0] for part in (ids[:first], ids[first:]) if part]

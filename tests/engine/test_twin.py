@@ -30,9 +30,9 @@ from medusa_lib.engine.twin import (
     get_ready,
     is_usual_code,
     make_twin,
-    ordinary_ids,
     quick,
     refresh,
+    spread_ids,
     version_of,
 )
 
@@ -696,8 +696,8 @@ assert speculate(lm, "Once upon a time", "heads_chain", 60).new_ids == wanted
 
 
 def test_the_text_that_decides_is_of_ordinary_tokens() -> None:
-    ids = ordinary_ids(49_152, 6)
+    ids = spread_ids(49_152, 6)
     assert len(set(ids)) == 6
     assert min(ids) > 1000  # the first ids are special ones
-    assert ordinary_ids(1, 3) == [0, 0, 0]
-    assert ordinary_ids(4, 4) == [0, 1, 2, 3]
+    assert spread_ids(1, 3) == [0, 0, 0]
+    assert spread_ids(4, 4) == [0, 1, 2, 3]
