@@ -94,7 +94,7 @@ def test_the_bench_takes_it_by_its_folder(folder, tmp_path) -> None:
 
 
 def halving(node) -> float:
-    """Chances of a tree's nodes, as BEYOND7 measures them for its model."""
+    """Made-up chances of a tree's nodes; BEYOND7 measures those of its model."""
     return 0.5 ** sum(rank + 1 for rank in node)
 
 
