@@ -2,8 +2,9 @@
 
 Threads of one product wait for each other. Where another program takes a core, one of them sleeps
 for milliseconds in each of a pass's dozens of products, and the others wait. So small passes are
-timed, now with all threads, now with one, and the quicker way is taken for a while. You can skip
-this module: no text depends on it, and no lesson on how it works.
+timed, now with all threads, now with one, and the quicker way is taken for a while. While one
+thread has to wait for its core, all are not tried: that would take a hundred times as long. You
+can skip this module: no text depends on it, and no lesson on how it works.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from medusa_lib.steps.model import LM
 
 SMALL = 1e9  # multiplications in a pass; one thread needs about a tenth of a second for them
 CLEARLY = 0.9  # of the other way's time, to be taken
-SLOW = 2.5  # times its usual time, and a pass has probably waited
-SOON, LATE = 0.5, 8.0  # seconds until the other way is tried again: at first, at most
-TRIES = 3  # passes; their mean speaks for a way
-SHARE = 0.02  # of a usual time that a new measurement makes up; a rare wait must not decide
+CHANGED = 1.5  # times as slow, or as quick, as when last compared: so compare again at once
+SOON, LATE = 0.25, 8.0  # seconds from one trial of the other way to the next: at first, at most
+WINDOW = 0.03  # seconds of passes that are compared: ten turns of two programs on one core
+TRIES = 3  # passes at least
+OURS = 0.9  # of a pass that one thread spent computing, not waiting for a core
 
 
 def cores() -> int:
@@ -42,37 +44,66 @@ CORES = cores()
 
 
 @dataclass
-class Usual:
-    """The mean time of a kind of pass, of which the last fifty or so count most.
-
-    A pass waits now and then also on an idle machine, where two threads happen to share a core;
-    all threads may be quicker all the same. The very first pass counts for nothing: it compiles.
-    """
+class Quickest:
+    """The least seconds that a kind of pass took; the first one compiles and does not count."""
 
     seconds: float = 0.0
-    count: int = 0
+    count: int = -1
 
     def add(self, seconds: float) -> None:
         """Count one more pass."""
         self.count += 1
-        self.seconds += max(SHARE, 1 / max(1, self.count - 1)) * (seconds - self.seconds)
+        if self.count > 0:
+            self.seconds = seconds if self.count == 1 else min(seconds, self.seconds)
+
+
+@dataclass
+class Window:
+    """Some passes in a row: how many, their seconds, and the least that they could take.
+
+    computed: the seconds that the calling thread computed; it may have waited for its core.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
+    computed: float = 0.0
+    least: float = 0.0
+
+    def add(self, seconds: float, computed: float, least: float) -> None:
+        """Count one more pass."""
+        self.count += 1
+        self.seconds += seconds
+        self.computed += computed
+        self.least += least
+
+    @property
+    def slowness(self) -> float:
+        """How many times the least that they could take, so that kinds of passes may be mixed."""
+        return self.seconds / max(self.least, 1e-9)
+
+    def lasts(self, seconds: float) -> bool:
+        """True if there were enough passes: two threads have luck for a few milliseconds."""
+        return self.count >= TRIES and self.seconds >= seconds
 
 
 @dataclass
 class Team:
     """Decides how many threads compute a pass: all, or one.
 
-    usual: the time of a pass by its kind and by whether one thread computes it. alone: one thread
-    is the quicker way at the moment. Each trial that changes nothing makes the next come later.
+    quickest: of each kind of pass. alone: one thread is the quicker way at the moment. window: the
+    last passes; trial: those of the other way, to compare. slowness: when last compared. Each trial
+    that changes nothing makes the next come later.
     """
 
     clock: Callable[[], float] = time.perf_counter
+    computed: Callable[[], float] = time.thread_time
     alone: bool = False
-    usual: dict[tuple[object, bool], Usual] = field(default_factory=dict)
-    trial: list[float] = field(default_factory=list)
-    trying: object = None
-    pause: float = 0.0
-    due: float = 0.0
+    quickest: dict[object, Quickest] = field(default_factory=dict)
+    window: Window = field(default_factory=Window)
+    trial: Window | None = None
+    slowness: float = 0.0
+    pause: float = SOON
+    tried: float = -LATE
 
     def threads(self) -> int:
         """How many threads compute what is not timed: as the last passes have shown."""
@@ -85,41 +116,47 @@ class Team:
         if most == 1 or work > SMALL:
             yield most
             return
-        alone = self.alone ^ self.tries(kind)
-        began = self.clock()
+        alone = self.alone ^ (self.trial is not None)
+        began, computed = self.clock(), self.computed()
         yield 1 if alone else most
-        self.note(kind, alone, self.clock() - began)
+        self.note(kind, self.clock() - began, self.computed() - computed)
 
-    def tries(self, kind: object) -> bool:
-        """True if the next pass of this kind is to be computed the other way, to compare."""
-        if self.trying is None and self.clock() >= self.due and self.usual_of(kind).count > TRIES:
-            self.trying, self.trial = kind, []
-        return self.trying == kind
-
-    def usual_of(self, kind: object) -> Usual:
-        """What a kind of pass takes the way that all go just now."""
-        return self.usual.setdefault((kind, self.alone), Usual())
-
-    def note(self, kind: object, alone: bool, seconds: float) -> None:
-        """Note how long a pass took, and go over to the other way if that was clearly quicker."""
-        if alone != self.alone:
-            self.trial.append(seconds)
-            self.judge(kind)
+    def note(self, kind: object, seconds: float, computed: float) -> None:
+        """Note how long a pass took, and compare both ways now and then."""
+        quickest = self.quickest.setdefault(kind, Quickest())
+        quickest.add(seconds)
+        if quickest.count <= TRIES:  # what is not known yet is not compared
             return
-        usual = self.usual_of(kind)
-        if seconds > SLOW * usual.seconds and not alone:  # one thread has nobody to wait for
-            self.due, self.pause = 0.0, 0.0  # they have waited: try the other way at once
-        usual.add(seconds)
+        (self.trial or self.window).add(seconds, computed, quickest.seconds)
+        if self.trial is not None:
+            self.judge(self.trial)
+        elif self.window.lasts(SOON if self.alone else WINDOW):
+            if self.is_due():
+                self.trial = Window()
+            else:
+                self.window = Window()
 
-    def judge(self, kind: object) -> None:
-        """After a trial's pass: go over, wait for its next pass, or stay."""
-        mean, usual = sum(self.trial) / len(self.trial), self.usual_of(kind).seconds
-        if mean > SLOW * usual or len(self.trial) >= TRIES:
-            better = mean < CLEARLY * usual
-            if better:  # what the other way once took, at another moment, counts no more
-                self.alone, self.usual = not self.alone, {}
-            self.pause = SOON if better else min(LATE, max(SOON, 2 * self.pause))
-            self.trying, self.due = None, self.clock() + self.pause
+    def is_due(self) -> bool:
+        """True if the other way is to be tried: it is long since, or the machine has changed.
+
+        Not while one thread has to wait for its core: all of them would wait for each other.
+        """
+        if self.alone and self.window.computed < OURS * self.window.seconds:
+            return False
+        change = self.window.slowness / max(self.slowness, 1e-9)
+        changed = not 1 / CHANGED < change < CHANGED
+        return self.clock() - self.tried >= (SOON if changed else self.pause)
+
+    def judge(self, trial: Window) -> None:
+        """After a trial's pass: go over to the other way, wait for the next pass, or stay."""
+        now = self.window.slowness
+        enough = trial.count >= TRIES or trial.seconds >= WINDOW
+        if trial.lasts(WINDOW) or (enough and trial.slowness > 2 * now):
+            better = trial.slowness < CLEARLY * now
+            self.alone ^= better
+            self.slowness = min(trial.slowness, now) if better else now
+            self.pause = SOON if better else min(LATE, 2 * self.pause)
+            self.window, self.trial, self.tried = Window(), None, self.clock()
 
 
 PASSES, LOOPS = Team(), Team()  # of models by torch, and of the engine's loops
