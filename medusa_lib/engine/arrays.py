@@ -19,6 +19,7 @@ from medusa_lib.engine.forward import (
     Hydra,
     Limits,
     Weights,
+    checksums,
     forward,
     hydra_chain,
     hydra_step,
@@ -30,6 +31,7 @@ from medusa_lib.engine.narrow import as_array, narrow_type
 from medusa_lib.steps.team import LOOPS
 
 NO_MASK = np.zeros((0, 0), np.float32)
+WORD = 4  # bytes
 ONE_AT_A_TIME = threading.Lock()  # some of numba's threads serve only one caller at a time
 
 
@@ -115,6 +117,23 @@ def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> n
                 numba.set_num_threads(before)
             if torch.get_num_threads() != threads:  # numba's first call changes it
                 torch.set_num_threads(threads)
+
+
+def sums_of(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """A checksum of each of some plain tensors on the processor: whatever was written there."""
+    held = [in_words(tensor) for tensor in tensors]  # until all are read
+    places = np.array([(t.data_ptr(), t.nbytes // WORD) for t in held], np.int64).reshape(-1, 2)
+    threads = LOOPS.threads()
+    # Added here, since how many threads there are changes nothing then.
+    return share_work(checksums, threads, places, threads).sum(0, np.uint32).tolist()
+
+
+def in_words(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor whose numbers lie one after the other and fill whole words: mostly itself."""
+    whole = tensor.detach().contiguous()
+    if whole.nbytes % WORD == 0:
+        return whole
+    return nn.functional.pad(whole.flatten().view(torch.uint8), (0, -whole.nbytes % WORD))
 
 
 class QuickLinear(nn.Module):

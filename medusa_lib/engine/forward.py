@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, prange, types
+from numba import carray, njit, prange, types
 from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, overload
 
@@ -670,3 +670,31 @@ def hydra_tree(hidden: Array, first: Array, h: Hydra, limits: Limits) -> Array:
         if guess[3] < limits.depth and chance >= limits.least_open and size < limits.most:
             guess_on(guess, chance, h, limits, waiting)
     return tree[:size]
+
+
+@intrinsic
+def words_from(_context: object, address: types.Type):  # noqa: ANN201 - numba's own protocol
+    """The 32-bit words that lie in memory from an address on."""
+
+    def generate(_context, builder, _signature, args):  # noqa: ANN001, ANN202
+        return builder.inttoptr(args[0], BITS.as_pointer())
+
+    return types.CPointer(types.uint32)(address), generate
+
+
+@njit(parallel=True, cache=True, **FAST)
+def checksums(places: Array, threads: int) -> Array:
+    """Of each stretch of memory `(address, words)` a sum in which each word counts differently.
+
+    The factors are odd, so a change of one word always changes the sum. → `[threads, n]`
+    """
+    sums = np.zeros((threads, len(places)), np.uint32)
+    for part in prange(threads):
+        for t in range(len(places)):
+            size, total = places[t, 1], np.uint32(0)
+            first, end = part * size // threads, (part + 1) * size // threads
+            words = carray(words_from(places[t, 0]), size)[first:end]
+            for i in range(len(words)):
+                total += words[i] * np.uint32(2 * (first + i) + 1)
+            sums[part, t] = total
+    return sums

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +26,7 @@ PROBE = 6  # tokens of the text that both are asked about
 MOST = 4e-4  # and not half of what counts as a near tie
 # With the separator: what stands in a folder `torch_steering` beside torch's is somebody else's.
 FOLDERS = tuple(f"{Path(package.__file__).parent}{os.sep}" for package in (torch, transformers))
+NUMBERS = frozenset((bool, int, float))
 PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)  # not quantised, not distributed
 
 
@@ -111,7 +111,7 @@ def is_usual(model: nn.Module) -> bool:
     if type(model) not in (GPT2LMHeadModel, LlamaForCausalLM) or has_global_hooks():
         return False
     tensors = [*model.parameters(), *model.buffers()]
-    plain = all(type(t) in PLAIN and t.layout is torch.strided for t in tensors)
+    plain = all(map(is_plain, tensors))
     single = all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
     if not (plain and single) or any(map(is_touched, model.modules())):
         return False
@@ -129,15 +129,11 @@ def pieces_of(parts: dict[str, nn.Module]) -> dict[str, dict[str, object]]:
             "class": type(part),
             "weights": [key for key, weight in part._parameters.items() if weight is not None],
             "buffers": [key for key, buffer in part._buffers.items() if buffer is not None],
-            **{key: value for key, value in vars(part).items() if is_setting(value, name)},
+            # A number or a truth value or, in a part of the model, None.
+            **{k: v for k, v in vars(part).items() if type(v) in NUMBERS or (v is None and name)},
         }
         for name, part in parts.items()
     }
-
-
-def is_setting(value: object, name: str) -> bool:
-    """True for a number, a truth value or, in a part of the model, for None."""
-    return type(value) in (bool, int, float) or (value is None and name != "")
 
 
 def is_touched(part: nn.Module) -> bool:
@@ -167,8 +163,9 @@ def stamp(model: nn.Module) -> tuple[object, ...]:
     parts = dict(model.named_modules())
     touched = [name for name, part in parts.items() if is_touched(part)]
     held = {id(t): t for part in parts.values() for t in tensors_of(part)}
-    tensors = [(t.data_ptr(), t.dtype, t.device, version_of(t), total(t)) for t in held.values()]
-    return has_global_hooks(), touched, pieces_of(parts), config_of(model), tensors
+    seen = [(t.data_ptr(), t.dtype, t.device, version_of(t)) for t in held.values()]
+    rest = pieces_of(parts), config_of(model), seen, weight_sums([*held.values()])
+    return has_global_hooks(), touched, *rest
 
 
 def tensors_of(part: nn.Module) -> list[torch.Tensor]:
@@ -185,25 +182,23 @@ def config_of(model: nn.Module) -> dict[str, object]:
     return {**plain, "rope": repr(own.get("rope_parameters"))}
 
 
-def total(tensor: torch.Tensor) -> float:
-    """A sum over a tensor in which each place counts differently.
+def weight_sums(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """A checksum of each tensor, 0 for one that no twin could read; numba takes long to import.
 
-    Writing through `.data`, or a fused optimizer, counts no version.
+    Writing through `.data`, or a fused optimizer, counts no version. Where numba is missing, there
+    is no twin that could be out of date.
     """
-    if tensor.device.type != "cpu" or not tensor.is_floating_point() or tensor.numel() == 0:
-        return 0.0
-    numbers = tensor.detach()
-    if numbers.ndim > 1:  # a vector as large as a matrix would take as long to read
-        rows = numbers.flatten(1)
-        numbers = rows @ ramp(rows.shape[1], tensor.dtype)
-    return float(numbers.flatten() @ ramp(numbers.numel(), tensor.dtype))
+    try:
+        from medusa_lib.engine.arrays import sums_of  # noqa: PLC0415
+    except ImportError:
+        return []
+    readable = [t for t in tensors if is_plain(t) and t.device.type == "cpu" and t.data_ptr()]
+    return sums_of(readable)
 
 
-@lru_cache(maxsize=64)
-def ramp(size: int, dtype: torch.dtype) -> torch.Tensor:
-    """Numbers from 1 to 2 that are all different, as far as the type can tell."""
-    with torch.inference_mode(False):
-        return torch.linspace(1, 2, size, dtype=dtype)
+def is_plain(tensor: torch.Tensor) -> bool:
+    """True for a tensor that is nothing but its numbers in memory."""
+    return type(tensor) in PLAIN and tensor.layout is torch.strided
 
 
 def version_of(tensor: torch.Tensor) -> int:

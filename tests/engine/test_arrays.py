@@ -13,7 +13,7 @@ import torch
 from heads import random_heads
 
 from medusa_lib import run_greedy, speculate
-from medusa_lib.engine.arrays import QuickHydra, QuickLinear
+from medusa_lib.engine.arrays import LOOPS, QuickHydra, QuickLinear, sums_of
 from medusa_lib.engine.twin import quick
 
 
@@ -128,3 +128,33 @@ def test_numbas_number_of_threads_stays_as_it_was(lm) -> None:
     finally:
         numba.set_num_threads(before)
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1001])
+def test_a_change_of_any_number_changes_the_checksum(size, dtype) -> None:
+    tensor = torch.zeros(size, dtype=dtype)
+    (before,) = sums_of([tensor])
+    for place in {0, size // 2, size - 1}:
+        tensor.data[place] = 1
+        assert sums_of([tensor]) != [before]
+        tensor.data[place] = 0
+    assert sums_of([tensor]) == [before]
+
+
+def test_a_checksum_tells_an_order_from_another_and_does_not_depend_on_the_threads(
+    monkeypatch,
+) -> None:
+    numbers = [
+        torch.arange(101.0),
+        torch.arange(101.0).flip(0),
+        torch.ones(6, 5).t(),
+        torch.ones(0),
+    ]
+    sums = {}
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(LOOPS, "threads", lambda threads=threads: threads)
+        sums[threads] = sums_of(numbers)
+    assert sums[1] == sums[2] == sums[3]
+    assert len(set(sums[1])) == len(numbers)
+    assert sums_of([]) == []
