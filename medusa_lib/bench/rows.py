@@ -112,7 +112,7 @@ class Goal:
 class BenchResult:
     """One run of the bench. looping, not_looping: the prompts whose text loops, and the others.
 
-    first_speculate: seconds from the end of importing to the end of the first short text, in a
+    first_speculate: seconds from the end of all imports to the end of the first short text, in a
     fresh process; None: the model is in no folder. notes: which peers took part, or why not.
     """
 
