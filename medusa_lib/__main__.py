@@ -7,12 +7,22 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 from typing import NoReturn
 
 from medusa_lib.base.config import MODEL_VARIABLE, Cfg
 from medusa_lib.base.records import LoopRecord
-from medusa_lib.demo import PROMPT, Comparison, as_json, compare, describe_loop, report
+from medusa_lib.beyond.pieces import GrowingText
+from medusa_lib.demo import (
+    PROMPT,
+    RUNS,
+    Comparison,
+    as_json,
+    compare,
+    describe_loop,
+    one_by_one,
+    report,
+    verdict_on,
+)
 from medusa_lib.engine.twin import get_ready
 from medusa_lib.steps.device import check_device, set_seed
 from medusa_lib.steps.loops import start_ids
@@ -85,15 +95,50 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_demo(lm: LM, prompt: str, cfg: Cfg, say: Callable[[str], None]) -> Comparison:
-    """STEP7: check the prompt, run both decoders; with DEBUG, say every comparison."""
+    """STEP7 without its texts: run all decoders; with DEBUG, say every comparison."""
     start_ids(lm, prompt)
-    get_ready(lm, partial(print, file=sys.stderr))
+    get_ready(lm, to_stderr)
 
     def watch(record: LoopRecord) -> None:
         if cfg.DEBUG and record.branch:
             say(describe_loop(lm, record))
 
     return compare(lm, prompt, cfg, watch)
+
+
+def show_live(lm: LM, prompt: str, cfg: Cfg) -> Comparison:
+    """STEP7 as it happens: each text while its run writes it, the first before all is compiled."""
+    ids, texts, done = start_ids(lm, prompt)[0].tolist(), [], []
+    runs = one_by_one(lm, prompt, cfg, lambda record: show_piece(texts[-1].more(record.emitted)))
+    for name in RUNS:
+        if done:  # greedy's passes are the model's own
+            get_ready(lm, to_stderr)
+        texts.append(GrowingText(lm, ids))
+        show_piece(f"--- {name} ---\n{texts[-1].more()}")
+        done.append(next(runs))
+        show_piece(f"{texts[-1].rest()}\n")
+    return Comparison(prompt, cfg, *done)
+
+
+def show_piece(piece: str) -> None:
+    """Show a piece of a text at once."""
+    print(piece, end="", flush=True)
+
+
+def to_stderr(line: str) -> None:
+    """Say what goes on, without mixing it into what is written."""
+    print(line, file=sys.stderr)
+
+
+def step7(lm: LM, args: argparse.Namespace, cfg: Cfg, say: Callable[[str], None]) -> Comparison:
+    """STEP7 as the options want it: with its texts live, all its comparisons, or as JSON."""
+    if not (args.json or cfg.DEBUG):
+        result = show_live(lm, args.prompt, cfg)
+        print(verdict_on(result))
+        return result
+    result = run_demo(lm, args.prompt, cfg, say)
+    print(json.dumps(as_json(result), indent=1) if args.json else report(result))
+    return result
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,8 +167,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"[STEP{step}] {READY[step]}")
         else:
             say(f"[STEP7] demo: prompt {args.prompt!r}")
-            result = run_demo(lm, args.prompt, cfg, say)
-            print(json.dumps(as_json(result), indent=1) if args.json else report(result))
+            result = step7(lm, args, cfg, say)
             code = max(code, 0 if result.identical else 1)
     return code
 

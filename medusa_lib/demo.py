@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medusa_lib.base.checks import checked
@@ -18,6 +19,7 @@ from medusa_lib.steps.model import LM
 from medusa_lib.steps.utilities import decode
 
 PROMPT = "In a distant future, "
+RUNS = ("greedy", "Medusa-tiny", "greedy, cached", "the cure")  # as learners see them
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,7 @@ class Comparison:
     @property
     def runs(self) -> dict[str, Generation]:
         """The runs by the names that learners see."""
-        return {
-            "greedy": self.greedy,
-            "Medusa-tiny": self.medusa,
-            "greedy, cached": self.cached,
-            "the cure": self.cure,
-        }
+        return dict(zip(RUNS, (self.greedy, self.medusa, self.cached, self.cure), strict=True))
 
     @property
     def identical(self) -> bool:
@@ -72,14 +69,24 @@ def compare(
     span. Raises ValueError for a bad cfg, a prompt out of range, or a model or drafter that does
     not do, before any pass.
     """
-    cfg, drafter = cfg or Cfg(), make_drafter(drafter, lm)
+    cfg = cfg or Cfg()
+    return Comparison(prompt, cfg, *one_by_one(lm, prompt, cfg, on_loop, drafter))
+
+
+def one_by_one(
+    lm: LM, prompt: str, cfg: Cfg, on_loop: Hook = None, drafter: str | Drafter = "ngram"
+) -> Iterator[Generation]:
+    """The runs of `compare`, each when it is asked for. Raises the same errors, at once."""
+    most, drafter = cfg.MAX_NEW_TOKENS, make_drafter(drafter, lm)
     for each in (None, drafter):  # all that can be refused is, before greedy's passes
-        prepare(lm, prompt, each, Knobs(cfg.MAX_NEW_TOKENS))
-    greedy = run_greedy(lm, prompt, cfg.MAX_NEW_TOKENS, on_loop)
-    medusa = medusa_tiny(lm, prompt, on_loop=on_loop, **cfg.knobs)
-    cached = speculate(lm, prompt, None, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
-    cure = speculate(lm, prompt, drafter, cfg.MAX_NEW_TOKENS, on_loop=on_loop)
-    return Comparison(prompt, cfg, greedy, medusa, cached, cure)
+        prepare(lm, prompt, each, Knobs(most))
+    calls = (
+        lambda: run_greedy(lm, prompt, most, on_loop),
+        lambda: medusa_tiny(lm, prompt, on_loop=on_loop, **cfg.knobs),
+        lambda: speculate(lm, prompt, None, most, on_loop=on_loop),
+        lambda: speculate(lm, prompt, drafter, most, on_loop=on_loop),
+    )
+    return (call() for call in calls)
 
 
 def show_token(lm: LM, token: int) -> str:
@@ -122,12 +129,17 @@ def as_json(comparison: Comparison) -> dict:
 
 def report(comparison: Comparison) -> str:
     """A comparison as text: all outputs, identical or not, and the cost of each."""
+    runs = comparison.runs.items()
+    texts = [part for name, run in runs for part in (f"--- {name} ---", str(run))]
+    return "\n".join([*texts, verdict_on(comparison)])
+
+
+def verdict_on(comparison: Comparison) -> str:
+    """The end of a report: identical or not, and the cost of each run."""
     at, runs = comparison.first_difference, comparison.runs
-    texts = [part for name, run in runs.items() for part in (f"--- {name} ---", str(run))]
     rows = [("", *runs), *metrics_rows(*runs.values()), speedup_row(comparison)]
     return "\n".join(
         [
-            *texts,
             "---",
             "identical: " + ("yes" if at is None else f"NO, first at new token {at}"),
             *(f"{label:26}" + "".join(f"{x:>16}" for x in values) for label, *values in rows),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import medusa_lib.__main__ as cli
-from medusa_lib import Comparison, Generation, compare, load_lm, run_greedy
+from medusa_lib import Comparison, Generation, compare, load_lm, report, run_greedy
 from medusa_lib.engine.twin import COMPILING
 
 SHORT = ["--prompt", "abc", "--max-new-tokens", "6", "--device", "cpu"]
@@ -58,6 +58,27 @@ def test_every_step_says_that_it_is_ready(tiny, capsys):
     assert err == ""
 
 
+def test_the_texts_come_as_they_are_written_and_greedys_before_anything_is_compiled(
+    tiny, capsys, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(cli, "get_ready", lambda *_: shown.append(capsys.readouterr().out))
+    assert cli.main(tiny) == 0
+    lm = load_lm(tiny[1], "cpu")
+    texts = report(compare(lm, "abc", cli.Cfg(tiny[1], MAX_NEW_TOKENS=6))).split("---\n")
+    assert shown[0].endswith(f"--- greedy ---\n{run_greedy(lm, 'abc', 6)}\n")
+    whole = "".join(shown) + capsys.readouterr().out
+    assert whole.split("--- greedy ---\n", 1)[1].split("---\n")[:-1] == texts[1:-1]
+
+
+def test_a_piece_of_text_is_shown_at_once(tiny, monkeypatch):
+    pieces = []
+    monkeypatch.setattr(cli, "show_piece", pieces.append)
+    assert cli.main([*tiny, "--max-new-tokens", "5"]) == 0
+    assert pieces[0] == "--- greedy ---\nabc"
+    assert len(pieces) >= 4 * 2 + 5  # a header and an end each, and greedy's tokens
+
+
 def test_json_alone_goes_to_standard_output(tiny, capsys):
     knobs = ["--span", "2", "--temperature", "1.5", "--top-p", "0.8", "--seed", "3"]
     bans = ["--ban-eos-first-n", "2", "--rep-ban-n", "1"]
@@ -96,13 +117,12 @@ def test_debug_leaves_json_clean(tiny, capsys):
 
 
 def test_outputs_that_differ_end_in_1(tiny, capsys, monkeypatch):
-    def differ(lm, prompt, cfg, on_loop):
-        runs = (Generation([2], ids, "text", "length") for ids in ([3], [4], [3], [3]))
-        return Comparison(prompt, cfg, *runs)
-
-    monkeypatch.setattr(cli, "compare", differ)
-    assert cli.main(tiny) == 1
-    assert "identical: NO" in capsys.readouterr().out
+    runs = [Generation([2], ids, "text", "length") for ids in ([3], [4], [3], [3])]
+    monkeypatch.setattr(cli, "one_by_one", lambda *_: iter(runs))
+    monkeypatch.setattr(cli, "compare", lambda _, *given: Comparison(*given[:2], *runs))
+    for options, said in (([], "identical: NO"), (["--json"], '"identical": false')):
+        assert cli.main([*tiny, *options]) == 1
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

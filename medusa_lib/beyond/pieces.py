@@ -31,13 +31,29 @@ def text_pieces(lm: LM, prompt: Start, records: Iterable[LoopRecord]) -> Iterato
 
 def grown(lm: LM, ids: list[int], records: Iterator[LoopRecord]) -> Iterator[str]:
     """The pieces of text_pieces, for a prompt's ids."""
-    shown = 0
+    text = GrowingText(lm, ids)
     for emitted in itertools.chain([()], (record.emitted for record in records)):
-        ids += emitted
-        whole = decode(lm, ids[: final(lm, ids)]).rstrip(BROKEN)
-        yield whole[shown:]
-        shown = max(shown, len(whole))
-    yield decode(lm, ids)[shown:]
+        yield text.more(emitted)
+    yield text.rest()
+
+
+class GrowingText:
+    """A text that grows by some ids at a time; ids: its first ones."""
+
+    def __init__(self, lm: LM, ids: list[int]) -> None:
+        self.lm, self.ids, self.shown = lm, list(ids), 0
+
+    def more(self, emitted: Iterable[int] = ()) -> str:
+        """What can be shown now, after some ids more, that was not before."""
+        self.ids += emitted
+        whole = decode(self.lm, self.ids[: final(self.lm, self.ids)]).rstrip(BROKEN)
+        new = whole[self.shown :]
+        self.shown = max(self.shown, len(whole))
+        return new
+
+    def rest(self) -> str:
+        """What was held back: nothing comes after it."""
+        return decode(self.lm, self.ids)[self.shown :]
 
 
 def final(lm: LM, ids: list[int]) -> int:
