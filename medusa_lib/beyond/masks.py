@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, wraps
 
+import numpy as np
 import torch
 
 from medusa_lib.base.words import Parents
-from medusa_lib.beyond.trees import path_to, tree_depths
+from medusa_lib.beyond.trees import tree_depths
 
 FEW_ROWS = 64  # larger masks are not kept for the next pass
 
@@ -16,15 +17,14 @@ FEW_ROWS = 64  # larger masks are not kept for the next pass
 def attends(parents: Parents, before: int = 1) -> torch.Tensor:
     """Which token may attend to which: bool `[before + n, before + n]`, True for yes.
 
-    The first `before` rows are tokens of the text, each of which attends to itself and those
+    The first `before` >= 1 rows are tokens of the text, each of which attends to itself and those
     before it. A drafted token attends to all of them, to its ancestors and to itself.
     """
-    size = before + len(parents)
-    may = torch.zeros(size, size).bool()  # [before + n, before + n]
-    may[:, :before] = torch.ones(size, before).tril().bool()  # all of a draft's row, too
-    for token in range(len(parents)):
-        may[before + token, [before + ancestor for ancestor in path_to(parents, token)]] = True
-    return may
+    may = np.tri(before + len(parents), dtype=bool)  # [before + n, before + n]
+    for place, parent in enumerate(parents, start=before):
+        # What its parent attends to, or for -1 the end of the text.
+        may[place, :place] = may[before + parent, :place]
+    return torch.from_numpy(may)
 
 
 def remember_small(make: Callable[..., tuple]) -> Callable[..., tuple]:
