@@ -17,13 +17,13 @@ FEW_ROWS = 64  # larger masks are not kept for the next pass
 def attends(parents: Parents, before: int = 1) -> torch.Tensor:
     """Which token may attend to which: bool `[before + n, before + n]`, True for yes.
 
-    The first `before` >= 1 rows are tokens of the text, each of which attends to itself and those
+    The first `before` rows are tokens of the text, each of which attends to itself and those
     before it. A drafted token attends to all of them, to its ancestors and to itself.
     """
     may = np.tri(before + len(parents), dtype=bool)  # [before + n, before + n]
     for place, parent in enumerate(parents, start=before):
-        # What its parent attends to, or for -1 the end of the text.
-        may[place, :place] = may[before + parent, :place]
+        above = before + parent  # its parent's row, or that of the text's end, if there is one
+        may[place, :place] = may[above, :place] if above >= 0 else False
     return torch.from_numpy(may)
 
 

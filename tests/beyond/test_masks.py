@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from medusa_lib import run_greedy
 from medusa_lib.beyond.masks import attends, mask_and_offsets, with_cache
 from medusa_lib.beyond.speculative import speculate
+from medusa_lib.beyond.trees import path_to
 
 
 def test_a_token_looks_at_itself_and_its_ancestors() -> None:
@@ -16,6 +18,16 @@ def test_a_token_looks_at_itself_and_its_ancestors() -> None:
         [1, 0, 1, 0],
         [1, 0, 1, 1],
     ]
+
+
+@pytest.mark.parametrize("before", [0, 1, 4])
+@pytest.mark.parametrize("parents", [(), (-1,), (-1, -1, -1), (-1, 0, 0, 2, -1, 4, 1), (-1, 0, 1)])
+def test_of_every_tree_each_token_sees_its_way_and_the_text(parents, before) -> None:
+    may = attends(parents, before)
+    assert may[:before].tolist() == torch.ones(before, before + len(parents)).tril().bool().tolist()
+    for token in range(len(parents)):
+        way = [*range(before), *(before + place for place in path_to(parents, token))]
+        assert may[before + token].nonzero().flatten().tolist() == way
 
 
 def test_a_mask_is_ones_own_to_write_into(tiny_gpt2) -> None:
