@@ -60,7 +60,10 @@ def test_bad_branches_are_refused_before_any_pass(tiny_gpt2, refuses, bad) -> No
 
 def test_the_self_drawn_branches_cost_a_pass_for_each_token_of_the_longest(lm) -> None:
     run = speculate(lm, PROMPTS[0], "branches", 20, span=3)
-    assert all(record.draft_passes == 3 for record in run.loops[:-2])
+    room = 20
+    for record in run.loops:
+        assert record.draft_passes == min(3, room - 1)
+        room -= len(record.emitted)
     assert max(len(record.branch) for record in run.loops) > 3, "there is more than one branch"
 
 

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from medusa_lib import last_logits, make_generator, sample_next, softmax_temp, top_p_indices
-from medusa_lib.steps.sampling import ban_repeats, best_no_end, draw, nucleus_probs
+from medusa_lib.steps.sampling import (
+    ban_repeats,
+    best_no_end,
+    draw,
+    draw_from,
+    nucleus_probs,
+)
 
 EOS = 0
 LOGITS = st.lists(st.integers(-800, 800), min_size=1, max_size=30, unique=True).map(
@@ -155,6 +161,33 @@ def test_draws_follow_the_probabilities_within_the_nucleus():
     counts = Counter(draw(PROBS, kept, generator) for _ in range(4000))
     assert set(counts) == {1, 2}
     assert counts[1] / 4000 == pytest.approx(5 / 8, abs=0.03)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 4096])
+@pytest.mark.parametrize("whole", [1.0, 0.25, 300.0])
+def test_draw_from_follows_the_probabilities_whatever_their_sum(size, whole):
+    weights = torch.rand(size, generator=make_generator(size)) ** 4
+    weights[:: max(2, size // 3)] = 0  # the first, and some more
+    weights[size // 2] = 1  # one that is often drawn
+    weights *= whole / weights.sum()
+    generator, draws = make_generator(7), 4000
+    found = Counter(draw_from(weights, generator) for _ in range(draws))
+    assert all(weights[token] > 0 for token in found)
+    groups = [range(part * size // 4, (part + 1) * size // 4) for part in range(4)]
+    for group in groups:
+        share = float(weights[list(group)].sum() / weights.sum()) if len(group) else 0.0
+        deviation = math.sqrt(share * (1 - share) / draws)
+        assert sum(found[token] for token in group) / draws == pytest.approx(
+            share, abs=4 * deviation + 1e-9
+        )
+
+
+def test_draw_from_never_leaves_what_can_be_drawn(monkeypatch):
+    weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0])
+    for share, token in ((0.0, 1), (0.5, 3), (1 - 2**-53, 3), (1.0, 3)):
+        drawn = torch.tensor([share], dtype=torch.float64)
+        monkeypatch.setattr(torch, "rand", lambda *_, drawn=drawn, **__: drawn)
+        assert draw_from(weights, make_generator(1)) == token
 
 
 def test_a_draw_takes_the_same_share_of_the_stream_whatever_the_nucleus():
