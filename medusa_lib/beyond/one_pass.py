@@ -175,15 +175,15 @@ def mask_and_positions(
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """For `count` new tokens: the attention mask, and their positions `[count]` in the text.
 
-    Those of a tree attend to their ancestors, and stand as deep as they are. Raises ValueError
-    for a tree where the model takes no mask.
+    Those of a tree attend to their ancestors, and stand as deep as they are. A twin's mask is
+    `[count, count]`: all see the cache. Raises ValueError for a tree where the model takes none.
     """
     seen, device = state.seen, state.lm.device
     if parents is None:
         return causal_mask(state, count), torch.arange(seen, seen + count, device=device)
     check_tree_fits(state)
     mask, offsets = mask_and_offsets(parents, count - len(parents), mask_type(state), device)
-    return with_cache(mask, seen), offsets + seen
+    return mask if state.twin is not None else with_cache(mask, seen), offsets + seen
 
 
 def run_model(

@@ -60,9 +60,9 @@ class PlainLoops:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over n ids after those cached → (logits `[rows, V]`, hidden `[rows, width]`).
 
-        mask: `[1, 1, n, seen + n]`, added to attention's scores; None: each token attends to all
-        before it. positions: `[n]`; None: one after the other. Raises ValueError for ids that the
-        model does not have.
+        mask: `[n, n]` or, with the cached ones, `[1, 1, n, seen + n]`, added to attention's
+        scores; None: each token attends to all before it. positions: `[n]`; None: one after the
+        other. Raises ValueError for ids that the model does not have.
         """
         fed = self.fed(cache, ids, mask, positions)
         # Where nothing is unseen, there is a row less than asked for.
@@ -92,12 +92,22 @@ class PlainLoops:
             raise ValueError(f"positions must be {count} in [0, {self.context - 1}], got {places}")
         added = NO_MASK
         if mask is not None:
-            added = mask.float().expand(1, 1, count, seen + count)[0, 0].contiguous().numpy()
+            added = added_to(mask, seen, count)
         return Fed(np.array(ids), places, added, seen, LOOPS.threads())
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""
         return self(cache, ids, None, None, len(ids))
+
+
+def added_to(mask: torch.Tensor, seen: int, count: int) -> np.ndarray:
+    """A mask as an array `[count, count]` or `[count, seen + count]`: the loops look at no size.
+
+    Raises RuntimeError for a mask of another size.
+    """
+    if mask.ndim == 2:
+        return mask.float().expand(count, count).contiguous().numpy()
+    return mask.float().expand(1, 1, count, seen + count)[0, 0].contiguous().numpy()
 
 
 def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> np.ndarray:

@@ -88,13 +88,13 @@ class Weights(NamedTuple):
 class Fed(NamedTuple):
     """What one pass is fed: n tokens that follow `seen` cached ones.
 
-    mask: added to attention's scores; empty: each token attends to all before it. threads: how
-    many share a product.
+    mask: added to attention's scores of the last k tokens, mostly the n new ones; empty: each
+    token attends to all before it. threads: how many share a product.
     """
 
     ids: Array  # [n]
     positions: Array  # [n]
-    mask: Array  # [n, seen + n]
+    mask: Array  # [n, k]
     seen: int
     threads: int
 
@@ -468,12 +468,13 @@ def mix(weights: Array, values: Array, out: Array) -> None:
 def one_head(q: Array, keys: Array, values: Array, fed: Fed) -> Array:
     """One head: q `[n, size]` over keys and values `[room, size]` → `[n, size]`."""
     (rows, size), count = q.shape, fed.seen + len(q)
+    unmasked = count - fed.mask.shape[1]
     scores = np.empty((rows, count), np.float32)
     out = np.zeros((rows, size), np.float32)
     some_outputs(q, keys, scores, ZERO, np.int64(count))
     for r in range(rows):
-        for t in range(count if fed.mask.size else 0):
-            scores[r, t] += fed.mask[r, t]
+        for t in range(fed.mask.shape[1]):
+            scores[r, unmasked + t] += fed.mask[r, t]
         softmax(scores[r], count if fed.mask.size else fed.seen + r + 1)
         mix(scores[r], values, out[r])
     return out

@@ -163,7 +163,7 @@ def stamp(model: nn.Module) -> tuple[object, ...]:
     parts = dict(model.named_modules())
     touched = [name for name, part in parts.items() if is_touched(part)]
     held = {id(t): t for part in parts.values() for t in tensors_of(part)}
-    seen = [(t.data_ptr(), t.dtype, t.device, version_of(t)) for t in held.values()]
+    seen = [(place_of(t), t.dtype, t.device, version_of(t)) for t in held.values()]
     rest = pieces_of(parts), config_of(model), seen, weight_sums([*held.values()])
     return has_global_hooks(), touched, *rest
 
@@ -192,13 +192,19 @@ def weight_sums(tensors: Sequence[torch.Tensor]) -> list[int]:
         from medusa_lib.engine.arrays import sums_of  # noqa: PLC0415
     except ImportError:
         return []
-    readable = [t for t in tensors if is_plain(t) and t.device.type == "cpu" and t.data_ptr()]
+    readable = [t for t in tensors if is_plain(t) and t.device.type == "cpu" and place_of(t)]
     return sums_of(readable)
+
+
+def place_of(tensor: torch.Tensor) -> int:
+    """Where a tensor lies in memory; of one that is not plain, who it is."""
+    return tensor.data_ptr() if is_plain(tensor) else id(tensor)
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """True for a tensor that is nothing but its numbers in memory."""
-    return type(tensor) in PLAIN and tensor.layout is torch.strided
+    strided = tensor.layout is torch.strided
+    return type(tensor) in PLAIN and strided and not tensor.is_quantized
 
 
 def version_of(tensor: torch.Tensor) -> int:

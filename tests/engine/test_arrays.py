@@ -42,8 +42,9 @@ def test_positions_that_the_model_lacks_are_refused(tiny_llama, refuses, positio
 
 def test_a_mask_of_another_size_is_refused_and_one_for_all_is_spread(tiny_llama) -> None:
     twin, positions = quick(tiny_llama), torch.arange(3)
-    with pytest.raises(RuntimeError, match="expand"):
-        twin(twin.new_cache(), [2, 3, 4], torch.zeros(1, 1, 3, 4), positions, 3)
+    for wrong in (torch.zeros(1, 1, 3, 4), torch.zeros(3, 4), torch.zeros(4, 3)):
+        with pytest.raises(RuntimeError, match="expand"):
+            twin(twin.new_cache(), [2, 3, 4], wrong, positions, 3)
     one, all_of_them = (
         twin(twin.new_cache(), [2, 3, 4], torch.zeros(1, 1, *size), positions, 3)[0]
         for size in ((1, 1), (3, 3))

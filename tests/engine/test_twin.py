@@ -701,3 +701,24 @@ def test_the_text_that_decides_is_of_ordinary_tokens() -> None:
     assert min(ids) > 1000  # the first ids are special ones
     assert spread_ids(1, 3) == [0, 0, 0]
     assert spread_ids(4, 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_buffers_of_any_kind_do_no_harm(tiny_gpt2) -> None:
+    wanted = run_greedy(tiny_gpt2, "abc", 8).new_ids
+    odd = {
+        "sparse": torch.eye(3).to_sparse(),
+        "elsewhere": torch.empty(3, device="meta"),
+        "quantised": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "single byte": torch.ones(5, dtype=torch.bool),
+        "turned": torch.arange(6.0).view(2, 3).t(),
+        "half": torch.ones(3).half(),
+        "complex": torch.ones(3).cfloat().conj(),
+        "empty": torch.ones(0),
+        "said once": torch.ones(1).expand(4),
+    }
+    for name, buffer in odd.items():
+        model = copy.deepcopy(tiny_gpt2.model)
+        model.register_buffer(f"{name} one", buffer, persistent=False)
+        lm = dataclasses.replace(tiny_gpt2, model=model)
+        assert speculate(lm, "abc", None, 8).new_ids == wanted, name
