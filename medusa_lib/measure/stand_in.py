@@ -38,13 +38,15 @@ def fastest_runs(
 ) -> dict[str, list[Generation]]:
     """Write all prompts with each drafter, which take turns → name → a run for each prompt.
 
-    Each is the fastest of `rounds`: they write the same text.
+    Each is the fastest of `rounds`: they write the same text. Each prompt has a seed of its own:
+    by one for all, all texts would have the same luck.
     """
     best: dict[str, list[Generation]] = {name: [] for name in drafters}
     for _ in range(rounds):
         for i, prompt in enumerate(prompts):
             for name, drafter in drafters.items():
-                run = speculate(lm, prompt, drafter, max_new_tokens, temperature=temperature)
+                knobs = {"temperature": temperature, "seed": i}
+                run = speculate(lm, prompt, drafter, max_new_tokens, **knobs)
                 known = best[name][i : i + 1]
                 best[name][i : i + 1] = [min([*known, run], key=lambda run: run.seconds)]
     return best
