@@ -123,13 +123,13 @@ class Team:
 
     def note(self, kind: object, seconds: float, computed: float) -> None:
         """Note how long a pass took, and compare both ways now and then."""
-        quickest = self.quickest.setdefault(kind, Quickest())
+        quickest, trial = self.quickest.setdefault(kind, Quickest()), self.trial
         quickest.add(seconds)
         if quickest.count <= TRIES:  # what is not known yet is not compared
             return
-        (self.trial or self.window).add(seconds, computed, quickest.seconds)
-        if self.trial is not None:
-            self.judge(self.trial)
+        (trial or self.window).add(seconds, computed, quickest.seconds)
+        if trial is not None:  # as it was: another caller's pass may have ended it meanwhile
+            self.judge(trial)
         elif self.window.lasts(SOON if self.alone else WINDOW):
             if self.is_due():
                 self.trial = Window()
