@@ -15,6 +15,7 @@ from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.near_ties import as_rows, best_and_near, settle
 from medusa_lib.beyond.one_pass import Branch, State, roll_back
 from medusa_lib.beyond.trees import follow, tree_depths
+from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
 
@@ -24,19 +25,22 @@ def leads(path: Sequence[int]) -> bool:
 
 
 @torch.inference_mode()
-def keep_path(cache: DynamicCache, start: int, path: Sequence[int]) -> None:
+def keep_path(cache: DynamicCache | ArrayCache, start: int, path: Sequence[int]) -> None:
     """Cut the cache to its first `start` tokens and those of a tree fed after them, on `path`.
 
     The keys and values of the path move together; the rest of the tree is forgotten.
     """
     end = start + len(path)
-    if list(path) != list(range(len(path))):
+    chosen = [start + place for place in path]
+    if not leads(path) and isinstance(cache, ArrayCache):
+        cache.move(start, chosen)
+    elif not leads(path):
         device = cache.layers[0].keys.device
-        chosen = torch.tensor([start + place for place in path], device=device)
+        at = torch.tensor(chosen, device=device)
         for layer in cache.layers:
             for held in (layer.keys, layer.values):
                 # [1, heads, T, head_dim]: the path moves to the front of the tree
-                held[..., start:end, :] = held.index_select(-2, chosen)
+                held[..., start:end, :] = held.index_select(-2, at)
     rest = cache.get_seq_length() - end
     if rest > 0:  # crop(0) would do nothing, but also trim a sliding window
         cache.crop(-rest)

@@ -15,22 +15,31 @@ from torch import nn
 
 from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.engine.forward import (
+    STRIP,
+    Crew,
+    Desk,
     Fed,
     Hydra,
     Limits,
+    Rows,
     Weights,
+    address_of,
+    chain_by,
     checksums,
     forward,
+    grow,
     hydra_chain,
     hydra_step,
     hydra_tree,
     in_strips,
     linear,
+    one_thread,
 )
 from medusa_lib.engine.narrow import as_array, narrow_type
 from medusa_lib.steps.team import LOOPS
 
 NO_MASK = np.zeros((0, 0), np.float32)
+BOARD = np.zeros(1, np.int64)
 WORD = 4  # bytes
 ONE_AT_A_TIME = threading.Lock()  # some of numba's threads serve only one caller at a time
 
@@ -40,15 +49,16 @@ class PlainLoops:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self.context = len(weights.places) or weights.heads.turns.shape[1]
+        self.context = len(weights.places) or weights.turns.shape[1]
         self.vocab_size = len(weights.tokens)
         self.numbers = sum(a.size for a in weights if isinstance(a, np.ndarray))
-        self.layers, heads = len(weights.qkv), weights.heads
-        self.kv_heads, self.size = heads.count // heads.shared, weights.mix.shape[2] // heads.count
+        self.layers, self.size = len(weights.qkv), weights.mix.shape[2] // weights.heads
+        self.kv_heads = weights.heads // weights.shared
+        self.code: int | None = None  # where the work of a thread lies, once it is compiled
 
     def new_cache(self) -> ArrayCache:
         """An empty cache."""
-        return ArrayCache(self.layers, self.kv_heads, self.size)
+        return ArrayCache(self.layers, self.kv_heads, self.size, STRIP)
 
     def __call__(
         self,
@@ -65,14 +75,23 @@ class PlainLoops:
         other. Raises ValueError for ids that the model does not have.
         """
         fed = self.fed(cache, ids, mask, positions)
+        if self.code is None:
+            self.code = self.compiled(cache, fed)
         # Where nothing is unseen, there is a row less than asked for.
         hidden = np.empty((min(rows, len(ids)), self.weights.tokens.shape[1]), np.float32)
         kept, kind = (cache.keys, cache.values), (id(self), len(ids))
         with LOOPS.sharing(kind, len(ids) * self.numbers) as threads:
             fed = fed._replace(threads=threads)
-            logits = share_work(forward, threads, self.weights, kept, fed, hidden)
+            logits = share_work(forward, threads, self.code, self.weights, kept, fed, hidden)
         cache.length += len(ids)
         return torch.from_numpy(logits[:, : self.vocab_size]), torch.from_numpy(hidden)
+
+    def compiled(self, cache: ArrayCache, fed: Fed) -> int:
+        """Where the compiled code of one thread's work lies."""
+        row = np.zeros((1, 1), np.float32)
+        desk, crew = Desk(*[row] * len(Desk._fields)), Crew(0, 1, BOARD, BOARD)
+        kept = cache.keys, cache.values
+        return address_of(one_thread, self.weights, kept, fed, desk, crew)
 
     def fed(
         self,
@@ -161,8 +180,7 @@ class QuickLinear(nn.Module):
         Raises ValueError for numbers of another width.
         """
         rows = check_width(x.reshape(-1, x.shape[-1]), self.inside)
-        threads = LOOPS.threads()
-        out = share_work(linear, threads, rows, self.w, self.b, threads)
+        out = linear(rows, self.w, self.b)
         return torch.from_numpy(out[:, : self.outputs]).reshape(*x.shape[:-1], -1)
 
 
@@ -188,6 +206,7 @@ class QuickHydra:
         arrays = as_array(told), first, second, as_array(down.bias), out
         self.arrays = Hydra(*arrays, heads.vocab.numpy().copy())
         self.width = width
+        self.codes: list[int | None] = [None, None]  # of a chain's work and of a tree's
         self.check_sizes([tuple(each.shape) for each in (*layers, down.bias)])
 
     def check_sizes(self, shapes: list[tuple[int, ...]]) -> None:
@@ -202,24 +221,35 @@ class QuickHydra:
         rows, known = check_width(before, self.width), np.atleast_1d(np.asarray(tokens, np.int64))
         if len(known) != len(rows) or not self.knows(known.tolist()):
             raise ValueError(self.wanted(len(rows), known))
-        threads = LOOPS.threads()
-        out = share_work(hydra_step, threads, rows, known, self.arrays, threads)
-        return torch.from_numpy(out)
+        return torch.from_numpy(hydra_step(rows, known, self.arrays))
 
     def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
         """The best guess of each of `count` heads after the other; hidden `[1, width]`."""
-        rows, threads = self.one_row(hidden, token), LOOPS.threads()
-        return share_work(hydra_chain, threads, rows, token, self.arrays, count, threads).tolist()
+        row, threads = self.one_row(hidden, token), LOOPS.threads()
+        drafted = np.empty((threads, count), np.int64)
+        if self.codes[0] is None:
+            self.codes[0] = self.code(chain_by, (token,), drafted)
+        given = self.codes[0], token, self.arrays, row, drafted
+        return share_work(hydra_chain, threads, *given).tolist()
 
     def tree(
         self, hidden: torch.Tensor, token: int, counts: tuple[int, int, int], *least: float
     ) -> list[list[int]]:
         """A tree grown within limits, see Limits → (token, parent's place, rank) of each node."""
-        rows = self.one_row(hidden, token)
+        row, threads = self.one_row(hidden, token), LOOPS.threads()
         # A whole number where a fraction is meant would have all compiled once more.
-        limits = Limits(*counts, *map(float, least), LOOPS.threads())
-        first, threads = np.array([token, -1, 0, 0, 0]), limits.threads
-        return share_work(hydra_tree, threads, rows, first, self.arrays, limits)[:, :3].tolist()
+        first, limits = np.array([token, -1, 0, 0, 0]), Limits(*counts, *map(float, least))
+        trees = np.empty((threads, limits.most + 1, 5), np.int64)
+        if self.codes[1] is None:
+            self.codes[1] = self.code(grow, (first, limits), trees)
+        given = self.codes[1], first, limits, self.arrays, row, trees
+        return share_work(hydra_tree, threads, *given)[:, :3].tolist()
+
+    def code(self, what: Callable, given: tuple, room: np.ndarray) -> int:
+        """Where the compiled code of one thread's work lies."""
+        row = np.zeros((1, 1), np.float32)
+        rows, board = Rows(row, row, row, BOARD), Crew(0, 1, BOARD, BOARD)
+        return address_of(what, *given, self.arrays, rows, board, room)
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
         """Hidden states `[1, width]` as an array. Raises ValueError for more, or another token."""

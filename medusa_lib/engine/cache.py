@@ -7,6 +7,7 @@ transformers' layers for models that compute for themselves, once as arrays for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -113,12 +114,17 @@ class Layer(NamedTuple):
 
 
 class ArrayCache:
-    """Keys and values `[layers, kv_heads, room, size]`; `length` tokens are held in the room."""
+    """Keys and values of `length` tokens, in the strips in which attention's products read them.
 
-    def __init__(self, layers: int, kv_heads: int, size: int) -> None:
-        room = layers, kv_heads, ARRAY_ROOM, size  # what is not yet held is never read
-        self.keys, self.values = np.empty(room, np.float32), np.empty(room, np.float32)
-        self.length = 0
+    keys: `[layers, kv_heads, room / strip, size, strip]`, those of some tokens side by side.
+    values: `[layers, kv_heads, size / strip, room, strip]`, some numbers of each token.
+    """
+
+    def __init__(self, layers: int, kv_heads: int, size: int, strip: int) -> None:
+        rooms, strips = ARRAY_ROOM // strip, -(-size // strip)
+        self.keys = np.zeros((layers, kv_heads, rooms, size, strip), np.float32)
+        self.values = np.zeros((layers, kv_heads, strips, ARRAY_ROOM, strip), np.float32)
+        self.strip, self.length = strip, 0
 
     def get_seq_length(self) -> int:
         """How many tokens are held."""
@@ -126,17 +132,31 @@ class ArrayCache:
 
     def make_room(self, count: int) -> None:
         """Room for `count` more tokens; a tree's may be more than the context has places."""
-        end, room = self.length + count, self.keys.shape[2]
+        end, room = self.length + count, self.values.shape[3]
         if end > room:
-            more = ((0, 0), (0, 0), (0, max(2 * room, end) - room), (0, 0))
-            self.keys, self.values = np.pad(self.keys, more), np.pad(self.values, more)
+            more = -(-(max(2 * room, end) - room) // ARRAY_ROOM) * ARRAY_ROOM
+            none = (0, 0)
+            self.keys = np.pad(self.keys, (none, none, (0, more // self.strip), none, none))
+            self.values = np.pad(self.values, (none, none, none, (0, more), none))
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; their number is given as a negative one, or 0."""
         self.length = max(0, self.length + tokens_to_remove)
 
+    def move(self, start: int, chosen: Sequence[int]) -> None:
+        """Put the tokens at the chosen places into the places from `start` on."""
+        old, new = np.array(chosen), np.arange(start, start + len(chosen))
+        (into, at), (from_, place) = np.divmod(new, self.strip), np.divmod(old, self.strip)
+        self.keys[:, :, into, :, at] = self.keys[:, :, from_, :, place]
+        self.values[:, :, :, new] = self.values[:, :, :, old]
+
     @property
     def layers(self) -> list[Layer]:
-        """What it holds, as transformers' caches show it; writing there writes here."""
-        held = (torch.from_numpy(a[:, None, :, : self.length]) for a in (self.keys, self.values))
-        return [Layer(*both) for both in zip(*held, strict=True)]
+        """A copy of what it holds, as transformers' caches show it."""
+        held, size = [], self.keys.shape[3]
+        for keys, values in zip(self.keys, self.values, strict=True):
+            in_rows = np.swapaxes(keys, 2, 3).reshape(len(keys), -1, size)
+            whole = np.swapaxes(values, 1, 2).reshape(len(values), values.shape[2], -1)
+            both = (a[None, :, : self.length, :size].copy() for a in (in_rows, whole))
+            held.append(Layer(*map(torch.from_numpy, both)))
+        return held

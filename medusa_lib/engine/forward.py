@@ -11,25 +11,23 @@ All compiled functions stand in this one file: numba keeps them on disk until th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import carray, njit, prange, types
+from numba import carray, njit, prange, typeof, types
 from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, overload
 
 Array = np.ndarray
-Four = tuple[int, int, int, int]
 Part = tuple[int, int]  # the first, and the one after the last
 Cached = tuple[Array, Array]  # keys and values
 # Sums in any order, and no look-out for a division by 0, so that 16 numbers go at a time.
 FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
 WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
-TILE = 4  # rows, and keys, that attention multiplies together
 FEATURES = {name for name, there in binding.get_host_cpu_features().items() if there}
 # Numbers in one of the processor's vectors, and how many rows' sums it keeps without writing them
 # to memory: it holds 32 vectors, or 16.
@@ -40,23 +38,10 @@ CHAINS = 16  # vectors of sums to have under way: an addition takes several step
 FLOAT, WHOLE, BITS = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
 STORED = {types.float32: FLOAT, types.uint16: ir.HalfType(), types.int16: ir.IntType(16)}
-WORTH_WAKING = 2**17  # multiplications; waking other threads takes as long as half of them
 ONE = np.float32(1)  # beside a float32 a plain 1 would make a float64
-ZERO = np.int64(0)  # a plain 0 is a type of its own, for which all is compiled again
+HIDDEN = np.float32(-1e30)  # the score of a token that another does not attend to
+STEPS = 6  # of a block, each of which the threads end together
 GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
-
-
-class Heads(NamedTuple):
-    """Attention's heads: how many, what their scores are multiplied by, rotary positions.
-
-    shared: how many share keys and values. turns: `[2, context, head_dim / 2]`, cosines and
-    sines; empty where positions are learned.
-    """
-
-    count: int
-    shared: int
-    scale: float
-    turns: Array
 
 
 class Weights(NamedTuple):
@@ -65,7 +50,8 @@ class Weights(NamedTuple):
     Matrices are float32 or, where that holds each of their numbers exactly, 16 bits: uint16 for
     half precision, int16 for bfloat16. All but `tokens` are kept `in_strips`. Biases and places
     that a family lacks are empty. norms: scale and shift. gated: SwiGLU and RMS norm, as in
-    Llama; else GELU and layer norm.
+    Llama; else GELU and layer norm. shared: how many heads share keys and values. scale: what
+    scores are multiplied by. turns: rotary positions, cosines and sines.
     """
 
     tokens: Array  # [V, width]
@@ -75,14 +61,19 @@ class Weights(NamedTuple):
     qkv_bias: Array
     mix: Array  # [layers, width, heads · head_dim]
     mix_bias: Array
-    up: Array  # [layers, inner, width]; gated: [layers, 2 · inner, width]
+    up: Array  # [layers, inner, width]
     up_bias: Array
+    gate: Array  # [layers, inner, width]
+    gate_bias: Array
     down: Array  # [layers, width, inner]
     down_bias: Array
     norms: Array  # [2 · layers + 1, 2, width]
     eps: float
     gated: bool
-    heads: Heads
+    heads: int
+    shared: int
+    scale: float
+    turns: Array  # [2, context, head_dim / 2]
 
 
 class Fed(NamedTuple):
@@ -97,6 +88,20 @@ class Fed(NamedTuple):
     mask: Array  # [n, k]
     seen: int
     threads: int
+
+
+class Desk(NamedTuple):
+    """Where the threads of a pass leave numbers for each other, a row for each token."""
+
+    x: Array  # [n, width], to which each layer adds
+    qkv: Array
+    mixed: Array  # [n, heads · size]
+    up: Array
+    gate: Array
+    inner: Array  # [n, inner]
+    out: Array
+    hidden: Array  # [rows, width], of the last tokens
+    logits: Array  # [rows, strips · STRIP]
 
 
 @intrinsic
@@ -231,23 +236,24 @@ def some_rows(b: ir.IRBuilder, inside: ir.Value, at: Callable, outs: Sequence[ir
 def times_strip(_context: object, x: types.Type, w: types.Type, out: types.Type, which: types.Type):  # noqa: ANN201
     """Some rows of x `[n, in]` times one strip of w → their place in out `[n, strips · STRIP]`.
 
-    which: the first row, how many, the strip. Each weight is read once for all of these rows;
-    for each number of rows there is a loop of its own.
+    which: the first row, how many, the strip, and how many numbers of a row count. Each weight is
+    read once for all of these rows; for each number of rows there is a loop of its own.
     """
 
     def generate(context, b, signature, args):  # noqa: ANN001, ANN202
-        kinds, (first, count, strip) = signature.args[:3], unpack_tuple(b, args[3], 3)
+        kinds, (first, count, strip, inside) = signature.args[:3], unpack_tuple(b, args[3], 4)
         x, w, out = (
             context.make_array(kind)(context, b, value)
             for kind, value in zip(kinds, args, strict=False)
         )
-        width, inside, outputs = (unpack_tuple(b, array.shape)[1] for array in (x, w, out))
+        width, room, outputs = (unpack_tuple(b, array.shape)[1] for array in (x, w, out))
         kind = STORED[kinds[1].dtype]
         weights = b.bitcast(w.data, kind.as_pointer())
-        weights = moved(b, weights, b.mul(strip, b.mul(inside, WHOLE(STRIP))))
+        weights = moved(b, weights, b.mul(strip, b.mul(room, WHOLE(STRIP))))
         from_x = moved(b, x.data, b.mul(first, width))
         to_out = b.add(b.mul(first, outputs), b.mul(strip, WHOLE(STRIP)))
         to_out = moved(b, out.data, to_out)
+        b.function.attributes.add("noinline")  # once is enough, and takes long to compile
         after = b.append_basic_block()
         choice = b.switch(count, after)
         for number in range(1, MOST_ROWS + 1):
@@ -265,77 +271,161 @@ def times_strip(_context: object, x: types.Type, w: types.Type, out: types.Type,
     return types.void(x, w, out, which), generate
 
 
-@njit(**WOVEN)
-def one_output(x: Array, w: Array, out: Array, row: int, o: int) -> None:
-    """One row of x `[n, in]` times one output of w `[out, in]` → its place in out `[n, out]`."""
-    total = np.float32(0)
-    for i in range(x.shape[1]):
-        total += x[row, i] * w[o, i]
-    out[row, o] = total
+def place_in(
+    context: object, b: ir.IRBuilder, kind: types.Type, array: ir.Value, at: ir.Value
+) -> ir.Value:
+    """The place of one number of an array."""
+    return moved(b, context.make_array(kind)(context, b, array).data, at)
 
 
-@njit(**WOVEN)
-def tile(x: Array, w: Array, out: Array, rows: Four, outputs: Four) -> None:
-    """Four rows of x times four outputs of w: each number read is used four times.
+@intrinsic
+def counted(_context: object, board: types.Type, at: types.Type):  # noqa: ANN201
+    """Add 1 to a number that several threads count with → what it was before."""
 
-    Sixteen sums with names of their own: those of a small array would be written to memory.
-    """
-    (r0, r1, r2, r3), (o0, o1, o2, o3) = rows, outputs
-    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.float32(0)
-    c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.float32(0)
-    for i in range(x.shape[1]):
-        x0, x1, x2, x3 = x[r0, i], x[r1, i], x[r2, i], x[r3, i]
-        w0, w1, w2, w3 = w[o0, i], w[o1, i], w[o2, i], w[o3, i]
-        a0, a1, a2, a3 = a0 + x0 * w0, a1 + x0 * w1, a2 + x0 * w2, a3 + x0 * w3
-        b0, b1, b2, b3 = b0 + x1 * w0, b1 + x1 * w1, b2 + x1 * w2, b3 + x1 * w3
-        c0, c1, c2, c3 = c0 + x2 * w0, c1 + x2 * w1, c2 + x2 * w2, c3 + x2 * w3
-        d0, d1, d2, d3 = d0 + x3 * w0, d1 + x3 * w1, d2 + x3 * w2, d3 + x3 * w3
-    out[r0, o0], out[r0, o1], out[r0, o2], out[r0, o3] = a0, a1, a2, a3
-    out[r1, o0], out[r1, o1], out[r1, o2], out[r1, o3] = b0, b1, b2, b3
-    out[r2, o0], out[r2, o1], out[r2, o2], out[r2, o3] = c0, c1, c2, c3
-    out[r3, o0], out[r3, o1], out[r3, o2], out[r3, o3] = d0, d1, d2, d3
+    def generate(context, b, signature, args):  # noqa: ANN001, ANN202
+        place = place_in(context, b, signature.args[0], *args)
+        return b.atomic_rmw("add", place, WHOLE(1), "acq_rel")
+
+    return types.int64(board, at), generate
 
 
-@njit(**WOVEN)
-def four_from(first: int, last: int) -> Four:
-    """The places first … first + 3; past the end the last one again, which does no harm."""
-    return first, min(first + 1, last - 1), min(first + 2, last - 1), min(first + 3, last - 1)
+@intrinsic
+def seen_at(_context: object, board: types.Type, at: types.Type):  # noqa: ANN201
+    """Such a number, and with it all that was written before it was counted."""
+
+    def generate(context, b, signature, args):  # noqa: ANN001, ANN202
+        return b.load_atomic(place_in(context, b, signature.args[0], *args), "acquire", 8)
+
+    return types.int64(board, at), generate
 
 
 @njit(**INNER)
-def some_outputs(x: Array, w: Array, out: Array, first: int, last: int) -> None:
-    """x `[n, in]` times the outputs `first` to `last` of w `[out, in]` → out `[n, out]`."""
-    rows = len(x)
-    in_tiles = (rows + 1) // TILE * TILE  # a tile pays for three rows, but not for two
-    for o in range(first, last, TILE):
-        for r in range(0, in_tiles, TILE):
-            tile(x, w, out, four_from(r, rows), four_from(o, last))
-        for r in range(in_tiles, rows):
-            for place in range(o, min(o + TILE, last)):
-                one_output(x, w, out, r, place)
-
-
-@njit(**INNER)
-def some_strips(x: Array, w: Array, out: Array, first: int, last: int) -> None:
-    """x `[n, in]` times the strips `first` to `last` of w → their places in out."""
-    parts = (len(x) + MOST_ROWS - 1) // MOST_ROWS
+def some_strips(x: Array, w: Array, out: Array, part: Part, inside: int) -> None:
+    """The first `inside` numbers of each row of x times some strips of w → their places in out."""
+    first, last = part
+    turns = (len(x) + MOST_ROWS - 1) // MOST_ROWS
     for strip in range(first, last):
-        for part in range(parts):
-            row, end = part * len(x) // parts, (part + 1) * len(x) // parts
-            times_strip(x, w, out, (row, end - row, strip))
+        for turn in range(turns):
+            row, end = turn * len(x) // turns, (turn + 1) * len(x) // turns
+            times_strip(x, w, out, (row, end - row, strip, inside))
 
 
-@njit(parallel=True, **FAST)
-def product(x: Array, w: Array, threads: int) -> Array:
-    """x `[n, in]` times w, in strips → `[n, strips · STRIP]`; each thread computes some of them."""
-    strips = len(w)
-    out = np.empty((len(x), strips * STRIP), np.float32)
-    if threads == 1 or len(x) * w.size < WORTH_WAKING:
-        some_strips(x, w, out, ZERO, np.int64(strips))
-        return out
-    for part in prange(threads):
-        first, end = part * strips // threads, (part + 1) * strips // threads
-        some_strips(x, w, out, np.int64(first), np.int64(end))
+@intrinsic
+def call_at(_context: object, address: types.Type, given: types.Type):  # noqa: ANN201
+    """Call compiled code by its address, with a tuple of what it is given; it returns nothing."""
+    kinds = tuple(given)
+
+    def generate(context, b, _signature, args):  # noqa: ANN001, ANN202
+        convention, values = context.call_conv, unpack_tuple(b, args[1], len(kinds))
+        pointer = convention.get_function_type(types.none, kinds).as_pointer()
+        code = b.inttoptr(args[0], pointer)
+        convention.call_function(b, code, types.none, kinds, values)
+        return context.get_dummy_value()
+
+    return types.void(address, given), generate
+
+
+def address_of(code: Callable, *given: object) -> int:
+    """Where the machine code of a compiled function lies, for what it is to be given."""
+    kinds = tuple(map(typeof, given))
+    code.compile(kinds)
+    made = code.overloads[kinds]
+    return made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+
+
+class Crew(NamedTuple):
+    """The threads of one pass, which all run the same code, and which of them this one is.
+
+    A step's work is cut into `parts`. board: for each step how many of its parts are done, and of
+    each part how many threads wanted it. at: `[1]`, this thread's step.
+    """
+
+    me: int
+    parts: int
+    board: Array
+    at: Array
+
+
+@njit(**WOVEN)
+def crew_of(me: int, parts: int, board: Array) -> Crew:
+    """Thread `me` before the first step."""
+    return Crew(np.int64(me), np.int64(parts), board, np.zeros(1, np.int64))
+
+
+@njit(**WOVEN)
+def board_for(steps: int, parts: int) -> Array:
+    """A board on which nothing is done yet."""
+    return np.zeros(steps * (1 + parts), np.int64)
+
+
+@njit(**INNER)
+def parts_for(crew: Crew, count: int) -> Iterator[Part]:
+    """This thread's parts of a step's `count` things; ends when all the others' are done, too.
+
+    Its own part first, then any that nobody has taken: one that sleeps holds up nobody. What a
+    late one has read in vain may be out of date, but then no part of that step is left for it.
+    """
+    start = crew.at[0] * (1 + crew.parts)
+    for turn in range(crew.parts):
+        part = (crew.me + turn) % crew.parts
+        if counted(crew.board, start + 1 + part) == 0:
+            yield part * count // crew.parts, (part + 1) * count // crew.parts
+            counted(crew.board, start)
+    while seen_at(crew.board, start) < crew.parts:
+        pass
+    crew.at[0] += 1
+
+
+@njit(**WOVEN)
+def add(x: Array, more: Array) -> None:
+    """Add numbers to those of x, which may be fewer."""
+    for i in range(len(x)):
+        x[i] += more[i]
+
+
+@njit(**WOVEN)
+def copy(x: Array, to: Array) -> None:
+    """Write numbers elsewhere: `to[:] = x` would be compiled with its error messages."""
+    for i in range(len(x)):
+        to[i] = x[i]
+
+
+@njit(**INNER)
+def some_linear(x: Array, w: Array, bias: Array, out: Array, part: Part) -> None:
+    """Some strips of a linear layer, see `multiply`."""
+    first, end = part[0] * STRIP, min(part[1] * STRIP, bias.size)
+    some_strips(x, w, out, part, w.shape[1])
+    for r in range(len(x)):
+        add(out[r, first:end], bias[first:end])
+
+
+@njit(**WOVEN)
+def multiply(x: Array, w: Array, bias: Array, out: Array, crew: Crew) -> None:
+    """A linear layer: x `[n, in]`, w in strips, bias or none → out `[n, strips · STRIP]`."""
+    for part in parts_for(crew, len(w)):
+        some_linear(x, w, bias, out, part)
+
+
+@njit(**WOVEN)
+def add_product(x: Array, more: Array, w: Array, bias: Array, out: Array, crew: Crew) -> None:
+    """Add a linear layer of `more` to x `[n, width]`; out: room for the layer's own numbers."""
+    for part in parts_for(crew, len(w)):
+        some_linear(more, w, bias, out, part)
+        for r in range(len(x)):
+            add(x[r, part[0] * STRIP : part[1] * STRIP], out[r, part[0] * STRIP :])
+
+
+@njit(**WOVEN)
+def room_for(rows: int, w: Array) -> Array:
+    """Room for what a linear layer says of some rows."""
+    return np.empty((rows, len(w) * STRIP), np.float32)
+
+
+@njit(cache=True, **FAST)
+def linear(x: Array, w: Array, bias: Array) -> Array:
+    """A linear layer by one thread → `[n, strips · STRIP]`."""
+    out = room_for(len(x), w)
+    some_linear(x, w, bias, out, (0, len(w)))
     return out
 
 
@@ -381,36 +471,26 @@ def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
 
 
 @njit(**FAST)
-def add(x: Array, more: Array) -> None:
-    """Add `[n, width]`, or the beginning of wider rows, to x in place."""
-    for r in range(len(x)):
-        for i in range(x.shape[1]):
-            x[r, i] += more[r, i]
-
-
-@njit(cache=True, **FAST)
-def linear(x: Array, w: Array, bias: Array, threads: int) -> Array:
-    """A linear layer: x `[n, in]`, w in strips, bias `[out]` or empty → `[n, strips · STRIP]`."""
-    out = product(x, w, threads)
-    for r in range(len(out)):
-        for i in range(bias.size):
-            out[r, i] += bias[i]
-    return out
-
-
-@njit(**FAST)
-def activated(up: Array, inner: int, gated: bool) -> Array:
-    """GELU of the first `inner` numbers of each row; gated: their SiLU times the next `inner`."""
-    out = np.empty((len(up), inner), np.float32)
-    for r in range(len(up)):
+def activated(up: Array, gate: Array, gated: bool, out: Array) -> None:
+    """GELU of some numbers; gated: the SiLU of the gate's, times them."""
+    for i in range(len(out)):
         if gated:
-            for i in range(inner):
-                out[r, i] = silu(up[r, i], ONE) * up[r, inner + i]
+            out[i] = silu(gate[i], ONE) * up[i]
         else:
-            for i in range(inner):
-                x = up[r, i]
-                out[r, i] = silu(x, GELU * (ONE + CUBIC * x * x))
-    return out
+            out[i] = silu(up[i], GELU * (ONE + CUBIC * up[i] * up[i]))
+
+
+@njit(**WOVEN)
+def widen(x: Array, w: Weights, layer: int, desk: Desk, crew: Crew) -> None:
+    """The first half of a layer's network: x `[n, width]` → desk.inner `[n, inner]`."""
+    for part in parts_for(crew, len(w.up[layer])):
+        first, end = part[0] * STRIP, min(part[1] * STRIP, desk.inner.shape[1])
+        some_linear(x, w.up[layer], w.up_bias[layer], desk.up, part)
+        if w.gated:
+            some_linear(x, w.gate[layer], w.gate_bias[layer], desk.gate, part)
+        for r in range(len(x)):
+            up, gate = desk.up[r, first:end], desk.gate[r, first:end]
+            activated(up, gate, w.gated, desk.inner[r, first:end])
 
 
 @njit(**WOVEN)
@@ -423,114 +503,85 @@ def turn(x: Array, turns: Array, position: int) -> None:
 
 
 @njit(**INNER)
-def remember(qkv: Array, heads: Heads, keys: Array, values: Array, fed: Fed) -> None:
-    """Write the new tokens' keys and values into one layer's cache."""
+def remember_one(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed, kv: int) -> None:
+    """Write those of one head, in strips: keys of 32 tokens side by side, or numbers of values."""
     kv_heads, size = len(keys), keys.shape[2]
-    for kv in range(kv_heads):
-        key, value = (heads.count + kv) * size, (heads.count + kv_heads + kv) * size
-        for r in range(len(qkv)):
-            for i in range(size):
-                keys[kv, fed.seen + r, i] = qkv[r, key + i]
-                values[kv, fed.seen + r, i] = qkv[r, value + i]
-            turn(keys[kv, fed.seen + r], heads.turns, fed.positions[r])
+    key, value = (w.heads + kv) * size, (w.heads + kv_heads + kv) * size
+    for r in range(len(qkv)):
+        turned, at = qkv[r, key : key + size].copy(), fed.seen + r
+        turn(turned, w.turns, fed.positions[r])
+        for i in range(size):
+            keys[kv, at // STRIP, i, at % STRIP] = turned[i]
+            values[kv, i // STRIP, at, i % STRIP] = qkv[r, value + i]
 
 
 @njit(**WOVEN)
-def softmax(scores: Array, count: int) -> None:
-    """One row's scores → weights that add up to 1, for the first `count`; 0 for the rest."""
+def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed, crew: Crew) -> None:
+    """Write the new tokens' keys and values into one layer's cache."""
+    for first, last in parts_for(crew, len(keys)):
+        for kv in range(first, last):
+            remember_one(qkv, w, keys, values, fed, kv)
+
+
+@njit(**WOVEN)
+def softmax(scores: Array) -> None:
+    """Scores → weights that add up to 1."""
     top, total = scores[0], np.float32(0)
-    for t in range(count):
+    for t in range(len(scores)):
         top = max(top, scores[t])
-    for t in range(count):
+    for t in range(len(scores)):
         scores[t] = exp(scores[t] - top)
-    for t in range(count):
+    for t in range(len(scores)):
         total += scores[t]
-    for t in range(count):
+    for t in range(len(scores)):
         scores[t] /= total
-    scores[count:] = 0
 
 
 @njit(**WOVEN)
-def mix(weights: Array, values: Array, out: Array) -> None:
-    """Add the values `[room, size]`, each as often as its weight says, to out `[size]`."""
-    whole = len(weights) // TILE * TILE
-    for t in range(0, whole, TILE):
-        p0, p1, p2, p3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        v0, v1, v2, v3 = values[t], values[t + 1], values[t + 2], values[t + 3]
-        for i in range(len(out)):
-            out[i] += p0 * v0[i] + p1 * v1[i] + p2 * v2[i] + p3 * v3[i]
-    for t in range(whole, len(weights)):
-        for i in range(len(out)):
-            out[i] += weights[t] * values[t, i]
+def one_head(q: Array, keys: Array, values: Array, fed: Fed, out: Array) -> None:
+    """One head: q `[n, size]` times keys, softmax, times values → out `[n, strips · STRIP]`.
 
-
-@njit(**WOVEN)
-def one_head(q: Array, keys: Array, values: Array, fed: Fed) -> Array:
-    """One head: q `[n, size]` over keys and values `[room, size]` → `[n, size]`."""
+    keys `[room / STRIP, size, STRIP]` and values `[size / STRIP, room, STRIP]` lie in strips.
+    """
     (rows, size), count = q.shape, fed.seen + len(q)
-    unmasked = count - fed.mask.shape[1]
-    scores = np.empty((rows, count), np.float32)
-    out = np.zeros((rows, size), np.float32)
-    some_outputs(q, keys, scores, ZERO, np.int64(count))
+    strips, unmasked = -(-count // STRIP), count - fed.mask.shape[1]
+    scores = np.empty((rows, strips * STRIP), np.float32)
+    some_strips(q, keys, scores, (0, strips), size)
     for r in range(rows):
         for t in range(fed.mask.shape[1]):
             scores[r, unmasked + t] += fed.mask[r, t]
-        softmax(scores[r], count if fed.mask.size else fed.seen + r + 1)
-        mix(scores[r], values, out[r])
-    return out
+        for t in range(count if fed.mask.size else fed.seen + r + 1, strips * STRIP):
+            scores[r, t] = HIDDEN
+        softmax(scores[r])
+    some_strips(scores, values, out, (0, len(values)), count)
 
 
 @njit(**INNER)
-def some_heads(qkv: Array, heads: Heads, cached: Cached, fed: Fed, out: Array, part: Part) -> None:
+def some_heads(qkv: Array, w: Weights, cached: Cached, fed: Fed, out: Array, part: Part) -> None:
     """Attention of some of the heads over the cache and the new tokens → their place in out."""
-    (keys, values), (first, last), rows = cached, part, len(qkv)
-    size = keys.shape[2]
-    for head in range(first, last):
-        q = np.empty((rows, size), np.float32)
+    (keys, values), rows, size = cached, len(qkv), cached[0].shape[2]
+    q, mixed = np.empty((rows, size), np.float32), room_for(rows, values[0])
+    for head in range(part[0], part[1]):
         for r in range(rows):
             for i in range(size):
-                q[r, i] = qkv[r, head * size + i] * np.float32(heads.scale)
-            turn(q[r], heads.turns, fed.positions[r])
-        mixed = one_head(q, keys[head // heads.shared], values[head // heads.shared], fed)
+                q[r, i] = qkv[r, head * size + i] * np.float32(w.scale)
+            turn(q[r], w.turns, fed.positions[r])
+        one_head(q, keys[head // w.shared], values[head // w.shared], fed, mixed)
         for r in range(rows):
             for i in range(size):
                 out[r, head * size + i] = mixed[r, i]
 
 
-@njit(parallel=True, **INNER)
-def attend(qkv: Array, heads: Heads, cached: Cached, fed: Fed) -> Array:
-    """Attention of all heads, of which each thread has some: `[n, heads · size]`."""
-    width, threads = heads.count * cached[0].shape[2], fed.threads
-    out = np.empty((len(qkv), width), np.float32)
-    for part in prange(threads):
-        first, end = part * heads.count // threads, (part + 1) * heads.count // threads
-        some_heads(qkv, heads, cached, fed, out, (np.int64(first), np.int64(end)))
-    return out
-
-
 @njit(**WOVEN)
-def block(x: Array, w: Weights, layer: int, cache: Cached, fed: Fed) -> None:
-    """One layer of the model: attention, then up and down again, both added to x in place."""
-    keys, values, threads = cache[0][layer], cache[1][layer], fed.threads
-    inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
-    qkv = linear(inside, w.qkv[layer], w.qkv_bias[layer], threads)
-    remember(qkv, w.heads, keys, values, fed)
-    mixed = attend(qkv, w.heads, (keys, values), fed)
-    add(x, linear(mixed, w.mix[layer], w.mix_bias[layer], threads))
-    inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
-    up = linear(inside, w.up[layer], w.up_bias[layer], threads)
-    up = activated(up, w.down.shape[2], w.gated)
-    add(x, linear(up, w.down[layer], w.down_bias[layer], threads))
+def attend(qkv: Array, w: Weights, cached: Cached, fed: Fed, out: Array, crew: Crew) -> None:
+    """Attention of all heads → out `[n, heads · size]`."""
+    for part in parts_for(crew, w.heads):
+        some_heads(qkv, w, cached, fed, out, part)
 
 
-@njit(cache=True, **FAST)
-def forward(w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Array:
-    """A pass over `fed` → logits `[rows, V]`; hidden `[rows, width]` is filled: of the last rows.
-
-    cache: keys and values `[layers, kv_heads, room, size]` each, to which the new tokens' are
-    added. Nothing is checked here. One array is returned, not two: numba would make a
-    SystemError of an interrupt between them.
-    """
+@njit(**INNER)
+def desk_for(w: Weights, fed: Fed, hidden: Array) -> Desk:
+    """A desk on which the fed tokens' embeddings lie."""
     count, width = len(fed.ids), w.tokens.shape[1]
     x = np.empty((count, width), np.float32)
     for r in range(count):
@@ -539,11 +590,57 @@ def forward(w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Array:
         if w.places.size:
             for i in range(width):
                 x[r, i] += w.places[fed.positions[r], i]
+    qkv, out = room_for(count, w.qkv[0]), room_for(count, w.down[0])
+    up, gate = room_for(count, w.up[0]), room_for(count, w.gate[0])
+    mixed = np.empty((count, w.mix.shape[2]), np.float32)
+    inner = np.empty((count, w.down.shape[2]), np.float32)
+    return Desk(x, qkv, mixed, up, gate, inner, out, hidden, room_for(len(hidden), w.output))
+
+
+@njit(**WOVEN)
+def block(w: Weights, layer: int, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
+    """One layer of the model: attention, then up and down again, both added to x in place."""
+    keys, values, x = cache[0][layer], cache[1][layer], desk.x
+    inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
+    multiply(inside, w.qkv[layer], w.qkv_bias[layer], desk.qkv, crew)
+    remember(desk.qkv, w, keys, values, fed, crew)
+    attend(desk.qkv, w, (keys, values), fed, desk.mixed, crew)
+    add_product(x, desk.mixed, w.mix[layer], w.mix_bias[layer], desk.out, crew)
+    inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
+    widen(inside, w, layer, desk, crew)
+    add_product(x, desk.inner, w.down[layer], w.down_bias[layer], desk.out, crew)
+
+
+@njit(cache=True, **INNER)
+def one_thread(w: Weights, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
+    """What each thread does in a pass: all of it, but of each step its part only."""
     for layer in range(len(w.qkv)):
-        block(x, w, layer, cache, fed)
-    last = x[count - len(hidden) :].copy()
-    hidden[:] = normed(last, w.norms[-1], w.eps, not w.gated)
-    return product(hidden, w.output, fed.threads)
+        block(w, layer, cache, fed, desk, crew)
+    last = desk.x[len(desk.x) - len(desk.hidden) :]
+    said = normed(last, w.norms[-1], w.eps, not w.gated)
+    for r in range(len(said) if crew.me == 0 else 0):
+        copy(said[r], desk.hidden[r])
+    multiply(said, w.output, np.zeros(0, np.float32), desk.logits, crew)
+
+
+@njit(parallel=True, **INNER)
+def by_all(code: int, w: Weights, cache: Cached, fed: Fed, desk: Desk, board: Array) -> None:
+    """The threads' start: numba lets each of them have one number of the range."""
+    for me in prange(fed.threads):
+        call_at(code, (w, cache, fed, desk, crew_of(me, fed.threads, board)))
+
+
+@njit(cache=True, **FAST)
+def forward(code: int, w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Array:
+    """A pass over `fed` → logits `[rows, V]`; hidden `[rows, width]` is filled: of the last rows.
+
+    cache: keys and values, see ArrayCache, to which the new tokens' are added. Nothing is checked
+    here. One array is returned, not two: numba would make a SystemError of an interrupt between
+    them.
+    """
+    desk = desk_for(w, fed, hidden)
+    by_all(code, w, cache, fed, desk, board_for(STEPS * len(w.qkv) + 1, fed.threads))
+    return desk.logits
 
 
 class Hydra(NamedTuple):
@@ -557,27 +654,101 @@ class Hydra(NamedTuple):
     vocab: Array  # [words], their token ids
 
 
-@njit(cache=True, **FAST)
-def hydra_step(before: Array, tokens: Array, h: Hydra, threads: int) -> Array:
-    """What each of n guesses says from: `before` `[n, width]` and the token before it."""
-    inner, out = product(before, h.up, threads), before.copy()
-    for r in range(len(inner)):
-        for i in range(h.told.shape[1]):
-            inner[r, i] = silu(inner[r, i] + h.told[tokens[r], i], ONE)
-    add(out, linear(inner, h.down, h.bias, threads))
-    return out
+@njit(**WOVEN)
+def mix_in(inner: Array, told: Array) -> None:
+    """SiLU of what the guess before and the token add up to."""
+    for i in range(len(told)):
+        inner[i] = silu(inner[i] + told[i], ONE)
+
+
+@njit(**WOVEN)
+def step_on(before: Array, tokens: Array, h: Hydra, inner: Array, said: Array, crew: Crew) -> None:
+    """What each of n guesses says from: `before` `[n, width]` and the token before it → said."""
+    for part in parts_for(crew, len(h.up)):
+        some_strips(before, h.up, inner, part, h.up.shape[1])
+        for r in range(len(tokens)):
+            told = h.told[tokens[r], part[0] * STRIP : part[1] * STRIP]
+            mix_in(inner[r, part[0] * STRIP :], told)
+    for part in parts_for(crew, len(h.down)):
+        some_linear(inner, h.down, h.bias, said, part)
+        for r in range(len(tokens)):
+            add(
+                said[r, part[0] * STRIP : min(part[1] * STRIP, len(h.bias))],
+                before[r, part[0] * STRIP :],
+            )
 
 
 @njit(cache=True, **FAST)
-def hydra_chain(hidden: Array, token: int, h: Hydra, count: int, threads: int) -> Array:
-    """The best guess of each of `count` heads, each told the one before; hidden `[1, width]`."""
-    before, chain = hidden, np.array([token])
-    drafted = np.empty(count, np.int64)
-    for place in range(count):
-        before = hydra_step(before, chain, h, threads)
-        scores = product(before, h.out, threads)[0, : len(h.vocab)]
-        drafted[place] = chain[0] = h.vocab[np.argmax(scores)]
-    return drafted
+def hydra_step(before: Array, tokens: Array, h: Hydra) -> Array:
+    """What each of n guesses says from, computed by one thread."""
+    inner, said = room_for(len(before), h.up), room_for(len(before), h.down)
+    step_on(before, tokens, h, inner, said, crew_of(0, 1, board_for(2, 1)))
+    return said[:, : before.shape[1]].copy()
+
+
+class Rows(NamedTuple):
+    """Where threads that ask heads leave numbers for each other: a row a guess, written once.
+
+    said: what guess i is made from stands in row i + 1; in row 0 stands what they all follow.
+    board: see Crew.
+    """
+
+    inner: Array
+    said: Array
+    scores: Array
+    board: Array
+
+
+class Asking(NamedTuple):
+    """What a thread needs to guess."""
+
+    heads: Hydra
+    rows: Rows
+    crew: Crew
+
+
+@njit(**INNER)
+def rows_for(hidden: Array, h: Hydra, guesses: int, threads: int) -> Rows:
+    """Room for some guesses that follow hidden `[1, width]`."""
+    said, board = room_for(guesses + 1, h.down), board_for(3 * guesses, threads)
+    copy(hidden[0], said[0])
+    return Rows(room_for(guesses, h.up), said, room_for(guesses, h.out), board)
+
+
+@njit(**INNER)
+def guess(at: int, row: int, token: int, g: Asking) -> Array:
+    """The scores `[words]` of guess `at`, after a token and what stands in that row of `said`."""
+    h, (inner, said, scores, _) = g.heads, g.rows
+    before, new, scores = said[row : row + 1], said[at + 1 : at + 2], scores[at : at + 1]
+    step_on(before, np.array([token]), h, inner[at : at + 1], new, g.crew)
+    multiply(new, h.out, np.zeros(0, np.float32), scores, g.crew)
+    return scores[0, : len(h.vocab)]
+
+
+@njit(cache=True, **INNER)
+def chain_by(token: int, h: Hydra, rows: Rows, crew: Crew, drafted: Array) -> None:
+    """The best guess of each head, each told the one before → this thread's row of drafted."""
+    for place in range(drafted.shape[1]):
+        token = h.vocab[np.argmax(guess(place, place, token, Asking(h, rows, crew)))]
+        drafted[crew.me, place] = token
+
+
+@njit(parallel=True, **INNER)
+def chain_by_all(code: int, token: int, h: Hydra, rows: Rows, drafted: Array) -> None:
+    """Each thread drafts the same."""
+    for me in prange(len(drafted)):
+        call_at(code, (token, h, rows, crew_of(me, len(drafted), rows.board), drafted))
+
+
+@njit(cache=True, **FAST)
+def hydra_chain(code: int, token: int, h: Hydra, hidden: Array, drafted: Array) -> Array:
+    """The best guess of each head, each told the one before, from hidden `[1, width]`.
+
+    code: address_of chain_by. drafted: `[threads, heads]`, room for the guesses.
+    """
+    threads, count = drafted.shape
+    chain_by_all(code, token, h, rows_for(hidden, h, count, threads), drafted)
+    return drafted[0]
 
 
 class Limits(NamedTuple):
@@ -588,19 +759,17 @@ class Limits(NamedTuple):
     ranks: int
     least: float
     least_open: float
-    threads: int
 
 
 class Waiting(NamedTuple):
-    """Guesses that wait to join a tree, and what was said on the way.
+    """Asking that wait to join a tree.
 
     facts: of each its token, its parent's place in the tree, its rank, its depth and the row of
-    `said` that it was guessed from. counts: how many guesses there are, and how many rows.
+    Rows.said that it was made from. counts: how many wait, and how often heads were asked.
     """
 
     chances: Array  # [guesses]; -1: it has joined
     facts: Array  # [guesses, 5]
-    said: Array  # [rows, width]
     counts: Array  # [2]
 
 
@@ -615,62 +784,76 @@ def largest(numbers: Array, count: int) -> int:
 
 
 @njit(**INNER)
-def shares_of(scores: Array, count: int) -> np.float32:
+def shares_of(scores: Array) -> np.float32:
     """Scores → their softmax, but for the division by the sum that is returned."""
-    top, total = scores[largest(scores, count)], np.float32(0)
-    for i in range(count):
+    top, total = scores[largest(scores, len(scores))], np.float32(0)
+    for i in range(len(scores)):
         scores[i] = exp(scores[i] - top)
-    for i in range(count):
+    for i in range(len(scores)):
         total += scores[i]
     return total
 
 
 @njit(**INNER)
-def guess_on(guess: Array, chance: float, h: Hydra, limits: Limits, waiting: Waiting) -> None:
-    """Ask the next head what follows a guess that has joined at place `guess[1]`."""
-    at, row, words = waiting.counts[0], waiting.counts[1], len(h.vocab)
-    step = hydra_step(waiting.said[guess[4] : guess[4] + 1], guess[:1], h, limits.threads)
-    for i in range(step.shape[1]):
-        waiting.said[row, i] = step[0, i]
-    shares = product(step, h.out, limits.threads)[0]
-    part, left = chance / shares_of(shares, words), chance
-    for rank in range(min(limits.ranks, words)):
-        place = largest(shares, words)
+def guess_on(after: Array, chance: float, limits: Limits, waiting: Waiting, g: Asking) -> None:
+    """Ask the next head what follows a guess that has joined at place `after[1]`."""
+    waits, asked = waiting.counts
+    shares = guess(asked, after[4], after[0], g).copy()
+    part, left = chance / shares_of(shares), chance
+    for rank in range(min(limits.ranks, len(shares))):
+        place = largest(shares, len(shares))
         share = part * shares[place]
         if left < limits.least or share < limits.least:
             break
-        waiting.chances[at], facts = share, waiting.facts[at]
-        facts[0], facts[1], facts[2] = h.vocab[place], guess[1], rank
-        facts[3], facts[4] = guess[3] + 1, row
-        shares[place], left, at = -ONE, left - share, at + 1
-    waiting.counts[0], waiting.counts[1] = at, row + 1
+        waiting.chances[waits], facts = share, waiting.facts[waits]
+        facts[0], facts[1], facts[2] = g.heads.vocab[place], after[1], rank
+        facts[3], facts[4] = after[3] + 1, asked + 1
+        shares[place], left, waits = -ONE, left - share, waits + 1
+    waiting.counts[0], waiting.counts[1] = waits, asked + 1
+
+
+@njit(cache=True, **INNER)
+def grow(first: Array, limits: Limits, h: Hydra, rows: Rows, crew: Crew, trees: Array) -> None:
+    """The likeliest guess of those waiting joins, again and again → this thread's tree.
+
+    first: the facts of the token that all follow. A tree's size stands after its nodes.
+    """
+    room, size, tree = (limits.most + 1) * limits.ranks, 0, trees[crew.me]
+    waiting = Waiting(np.empty(room), np.empty((room, 5), np.int64), np.zeros(2, np.int64))
+    g = Asking(h, rows, crew)
+    guess_on(first, 1.0, limits, waiting, g)
+    while size < limits.most and waiting.counts[0] > 0:
+        best = largest(waiting.chances, waiting.counts[0])
+        after, chance = waiting.facts[best], waiting.chances[best]
+        if chance < 0:
+            break
+        copy(after, tree[size])
+        after[1], waiting.chances[best], size = size, -1.0, size + 1
+        if after[3] < limits.depth and chance >= limits.least_open and size < limits.most:
+            guess_on(after, chance, limits, waiting, g)
+    tree[limits.most, 0] = size
+
+
+@njit(parallel=True, **INNER)
+def grow_by_all(
+    code: int, first: Array, limits: Limits, h: Hydra, rows: Rows, trees: Array
+) -> None:
+    """Each thread grows the same tree."""
+    for me in prange(len(trees)):
+        call_at(code, (first, limits, h, rows, crew_of(me, len(trees), rows.board), trees))
 
 
 @njit(cache=True, **FAST)
-def hydra_tree(hidden: Array, first: Array, h: Hydra, limits: Limits) -> Array:
-    """A tree that grows where the heads are sure → its nodes' facts `[n, 5]`.
+def hydra_tree(
+    code: int, first: Array, limits: Limits, h: Hydra, hidden: Array, trees: Array
+) -> Array:
+    """A tree that grows where the heads are sure, from hidden `[1, width]` → its nodes' facts.
 
-    The likeliest guess of those waiting joins, again and again. hidden `[1, width]`; first: the
-    facts of the token that it all follows.
+    code: address_of grow. trees: `[threads, most + 1, 5]`, room for them.
     """
-    room, size = (limits.most + 1) * limits.ranks, 0
-    said = np.zeros((limits.most + 2, hidden.shape[1]), np.float32)
-    facts, tree = np.empty((room, 5), np.int64), np.empty((limits.most, 5), np.int64)
-    waiting = Waiting(np.empty(room), facts, said, np.ones(2, np.int64))
-    waiting.counts[0] = 0
-    add(said[:1], hidden)
-    guess_on(first, 1.0, h, limits, waiting)
-    while size < limits.most and waiting.counts[0] > 0:
-        best = largest(waiting.chances, waiting.counts[0])
-        guess, chance = facts[best], waiting.chances[best]
-        if chance < 0:
-            break
-        for i in range(5):
-            tree[size, i] = guess[i]
-        guess[1], waiting.chances[best], size = size, -1.0, size + 1
-        if guess[3] < limits.depth and chance >= limits.least_open and size < limits.most:
-            guess_on(guess, chance, h, limits, waiting)
-    return tree[:size]
+    rows = rows_for(hidden, h, limits.most + 1, len(trees))
+    grow_by_all(code, first, limits, h, rows, trees)
+    return trees[0, : trees[0, limits.most, 0]]
 
 
 @intrinsic

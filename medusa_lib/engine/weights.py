@@ -13,7 +13,7 @@ from torch import nn
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from medusa_lib.engine.forward import Heads, Weights, in_strips
+from medusa_lib.engine.forward import Weights, in_strips
 from medusa_lib.engine.narrow import as_array, narrow_type
 
 GELUS = ("gelu_new", "gelu_pytorch_tanh")
@@ -52,15 +52,16 @@ def weight_of(layer: nn.Module) -> torch.Tensor:
 
 
 def stack(layers: Sequence[Sequence[nn.Module]], dtype: torch.dtype) -> np.ndarray:
-    """The weights of one place in each block, in strips; several are put together."""
-    whole = torch.stack([torch.cat([weight_of(p) for p in parts]) for parts in layers])
-    return in_strips(as_array(whole, dtype))
+    """The weights of one place in each block, in strips; several are put together, none is none."""
+    nothing = torch.zeros(0, 1, dtype=dtype)
+    whole = [torch.cat([weight_of(p) for p in parts]) if parts else nothing for parts in layers]
+    return in_strips(as_array(torch.stack(whole), dtype))
 
 
 def biases(layers: Sequence[Sequence[nn.Module]]) -> np.ndarray:
     """The biases of one place in each block → `[layers, out]`, or `[layers, 0]` for none."""
     having = {part.bias is not None for parts in layers for part in parts}
-    if having == {False}:
+    if True not in having:
         return np.zeros((len(layers), 0), np.float32)
     return as_array(torch.stack([torch.cat([p.bias for p in parts]) for parts in layers]))
 
@@ -74,6 +75,7 @@ def read_gpt2(model: GPT2LMHeadModel) -> Weights:
         "qkv": [[block.attn.c_attn] for block in blocks],
         "mix": [[block.attn.c_proj] for block in blocks],
         "up": [[block.mlp.c_fc] for block in blocks],
+        "gate": [[] for _ in blocks],
         "down": [[block.mlp.c_proj] for block in blocks],
     }
     return assemble(
@@ -83,7 +85,10 @@ def read_gpt2(model: GPT2LMHeadModel) -> Weights:
         norms=as_array(torch.stack([torch.stack([n.weight, n.bias]) for n in norms])),
         eps=norms[0].eps,
         gated=False,
-        heads=Heads(first.num_heads, 1, first.scaling, np.zeros((2, 0, 0), np.float32)),
+        heads=first.num_heads,
+        shared=1,
+        scale=first.scaling,
+        turns=np.zeros((2, 0, 0), np.float32),
     )
 
 
@@ -93,12 +98,12 @@ def read_llama(model: LlamaForCausalLM) -> Weights:
     between = ((block.input_layernorm, block.post_attention_layernorm) for block in blocks)
     norms = [*(norm for both in between for norm in both), body.norm]
     attention, mlp = [block.self_attn for block in blocks], [block.mlp for block in blocks]
-    first, count = attention[0], model.config.num_attention_heads
-    heads = count, first.num_key_value_groups, first.scaling
+    first = attention[0]
     parts = {
         "qkv": [[a.q_proj, a.k_proj, a.v_proj] for a in attention],
         "mix": [[a.o_proj] for a in attention],
-        "up": [[m.gate_proj, m.up_proj] for m in mlp],
+        "up": [[m.up_proj] for m in mlp],
+        "gate": [[m.gate_proj] for m in mlp],
         "down": [[m.down_proj] for m in mlp],
     }
     shifts = [torch.stack([n.weight, torch.zeros_like(n.weight)]) for n in norms]
@@ -109,7 +114,10 @@ def read_llama(model: LlamaForCausalLM) -> Weights:
         norms=as_array(torch.stack(shifts)),
         eps=norms[0].variance_epsilon,
         gated=True,
-        heads=Heads(*heads, turns_of(model)),
+        heads=model.config.num_attention_heads,
+        shared=first.num_key_value_groups,
+        scale=first.scaling,
+        turns=turns_of(model),
     )
 
 

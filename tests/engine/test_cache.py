@@ -134,7 +134,7 @@ def test_a_path_moves_together(tiny_gpt2) -> None:
 
 
 def test_cropping_never_goes_below_nothing() -> None:
-    cache = ArrayCache(1, 1, 2)
+    cache = ArrayCache(1, 1, 2, 8)
     cache.make_room(3)
     cache.length = 3
     cache.crop(-5)

@@ -10,6 +10,7 @@ import torch
 from heads import random_heads
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit, prange
 from odd_models import MODELS, PLACES, VOCAB, odd_gpt2
 from torch.nn import functional as F
 from transformers import DynamicCache
@@ -94,10 +95,57 @@ def test_any_number_of_threads_says_the_same_to_the_bit(lm, threads):
     try:
         torch.set_num_threads(threads)
         logits, _ = twin.read(twin.new_cache(), ids)
+        for _ in range(50):  # whoever of them was late
+            assert torch.equal(twin.read(twin.new_cache(), ids)[0], logits)
     finally:
         torch.set_num_threads(before)
     assert torch.equal(logits, twin.read(twin.new_cache(), ids)[0])
     assert close(logits, asked(lm.model, ids)[0])
+
+
+@njit
+def who_does_what(orders, parts, things, steps):
+    """Threads one after the other, each on its own → who computed a thing in a step."""
+    done = np.full((steps, things), -1)
+    board = loops.board_for(steps, parts)
+    for me in orders:
+        crew = loops.crew_of(me, parts, board)
+        for step in range(steps):
+            for first, last in loops.parts_for(crew, things):
+                done[step, first:last] = me
+    return done
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+@pytest.mark.parametrize("things", [0, 1, 2, 7])
+def test_the_first_thread_does_what_the_others_have_not_begun(parts, things):
+    """So nobody waits for a thread that is not there, and one that is late finds nothing to do."""
+    for first in range(parts):
+        orders = np.array([first, *(me for me in range(parts) if me != first)])
+        assert (who_does_what(orders, parts, things, 3) == first).all()
+
+
+@njit(parallel=True)
+def counted_by_all(threads, things, steps):
+    """Threads at once, each step reading what all have left in the one before."""
+    board, sums = loops.board_for(steps, threads), np.zeros((steps + 1, things), np.int64)
+    for me in prange(threads):
+        crew = loops.crew_of(me, threads, board)
+        for step in range(steps):
+            for first, last in loops.parts_for(crew, things):
+                for i in range(first, last):
+                    sums[step + 1, i] += sums[step].sum() + i + 1
+    return sums
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_no_thread_goes_on_before_all_parts_of_a_step_are_done_once(threads):
+    wanted = np.zeros(5, np.int64)
+    for row in counted_by_all(threads, 5, 20)[1:]:
+        wanted = wanted.sum() + np.arange(1, 6)
+        assert (row == wanted).all()
+    for _ in range(200):
+        assert (counted_by_all(threads, 5, 20) == counted_by_all(1, 5, 20)).all()
 
 
 def test_only_the_rows_that_are_asked_for(both):
@@ -142,7 +190,8 @@ def test_every_number_of_half_precision_is_widened_exactly():
     every = np.arange(2**16, dtype=np.uint16)
     finite = every[np.isfinite(every.view(np.float16))]
     one = np.ones((1, 1), np.float32)
-    wide = loops.product(one, loops.in_strips(finite[:, None]), 1)[0, : len(finite)]
+    strips, none = loops.in_strips(finite[:, None]), np.zeros(0, np.float32)
+    wide = loops.linear(one, strips, none)[0, : len(finite)]
     assert (wide == finite.view(np.float16).astype(np.float32)).all()
 
 
@@ -155,11 +204,11 @@ def test_exp_is_e_to_the_x():
 
 
 def test_both_activations_are_the_usual_ones():
-    x = 4 * torch.randn(5, 64)
-    gelu = torch.from_numpy(loops.activated(x.numpy().copy(), 64, False))
-    assert torch.allclose(gelu, NewGELUActivation()(x), atol=2e-6)
-    gated = torch.from_numpy(loops.activated(x.numpy().copy(), 32, True))
-    assert torch.allclose(gated, F.silu(x[:, :32]) * x[:, 32:], atol=1e-5)
+    x, gate = 4 * torch.randn(67), torch.randn(67)
+    for gated, wanted in ((False, NewGELUActivation()(x)), (True, F.silu(gate) * x)):
+        ours = np.empty(67, np.float32)
+        loops.activated(x.numpy(), gate.numpy(), gated, ours)
+        assert torch.allclose(torch.from_numpy(ours), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

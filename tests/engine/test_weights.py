@@ -20,8 +20,8 @@ def test_every_matrix_stands_output_by_output(name) -> None:
     assert weights.output.shape == (-(-VOCAB // STRIP), width, STRIP)
     assert weights.qkv.shape[2] == weights.up.shape[2] == width
     assert weights.mix.shape[1] == weights.down.shape[1] == -(-width // STRIP)
-    inner = (2 if weights.gated else 1) * weights.down.shape[2]
-    assert weights.up.shape[1] == -(-inner // STRIP)
+    strips = -(-weights.down.shape[2] // STRIP)
+    assert (weights.up.shape[1], weights.gate.shape[1]) == (strips, strips * weights.gated)
     assert weights.norms.shape == (2 * layers + 1, 2, width)
     assert all(array.flags.c_contiguous for array in weights if isinstance(array, np.ndarray))
 
@@ -51,9 +51,11 @@ def test_a_gpt2s_and_a_llamas_are_the_models_own() -> None:
     assert (ours.norms[5, 1] == theirs.ln_2.bias.detach().numpy()).all()
     ours, theirs = read(llama), llama.model.layers[1]
     assert (whole(ours.qkv[1])[24:32] == theirs.self_attn.k_proj.weight.detach().numpy()).all()
-    assert (whole(ours.up[1])[23:46] == theirs.mlp.up_proj.weight.detach().numpy()).all()
+    for name, layer in (("up", theirs.mlp.up_proj), ("gate", theirs.mlp.gate_proj)):
+        weight = layer.weight.detach().numpy()
+        assert (whole(getattr(ours, name)[1])[: len(weight)] == weight).all()
     assert ours.qkv_bias.size == ours.places.size == 0
-    assert ours.heads.turns.shape == (2, PLACES, 2)
+    assert ours.turns.shape == (2, PLACES, 2)
 
 
 def test_a_later_change_of_the_model_does_not_reach_them() -> None:
@@ -86,7 +88,7 @@ def test_what_the_loops_do_not_compute_is_not_read() -> None:
 @pytest.mark.parametrize("name", [name for name in MODELS if "llama" in name])
 def test_positions_are_turned_as_the_model_turns_them(name) -> None:
     model = MODELS[name]()
-    turns = torch.from_numpy(read(model).heads.turns)
+    turns = torch.from_numpy(read(model).turns)
     half = turns.shape[2]
     for place in range(turns.shape[1]):  # one at a time: see turns_of
         theirs = model.model.rotary_emb(torch.zeros(1), torch.tensor([[place]]))
