@@ -6,6 +6,7 @@ the next choice of this model, so the model writes the training texts and is its
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,11 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from medusa_lib.base.checks import check_fields, checked
-from medusa_lib.base.words import Generator, Hook, Node, Positive, Seed, Temperature
-from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, new_heads
+from medusa_lib.base.words import Flag, Generator, Hook, Node, Positive, Seed, Temperature
+from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, model_parts, new_heads
 from medusa_lib.steps.model import LM
 
+SOFT = (0.8, 0.25)  # temperatures at which heads learn distributions
 DECAY = 0.8  # how much less each further head counts in the loss, the paper's
 REPEATED = 6  # tokens in a row that, seen before, make a text a repetition
 RANKS = 10  # the right token's place among a head's guesses is counted up to this
@@ -44,16 +46,28 @@ class Texts:
 class Examples:
     """What heads learn from, one row a place in a text.
 
-    hidden: `[n, width]`. tokens: ids `[n, K]`, the true ones before each head's guess. labels:
-    ids `[n, K]`, what the model chose after them.
+    states: `[places, width]`, the hidden states of all places of the texts, of which the heads
+    guess at those that `at` `[n]` names. tokens: ids `[n, K]`, the true ones before each head's
+    guess. labels: ids `[n, K]`, what the model chose after them.
     """
 
-    hidden: torch.Tensor
+    states: torch.Tensor
+    at: torch.Tensor
     tokens: torch.Tensor
     labels: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.hidden)
+        return len(self.at)
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """The hidden states that the heads guess from: `[n, width]`."""
+        return self.states[self.at]
+
+    def ahead(self, chosen: torch.Tensor) -> torch.Tensor:
+        """What the model had where the guesses of some examples belong: `[n, K, width]`."""
+        further = torch.arange(1, self.labels.shape[1] + 1)
+        return self.states[self.at[chosen][:, None] + further]
 
 
 @checked
@@ -127,22 +141,23 @@ def examples_of(texts: Texts, count: int) -> Examples:
 
     The first place is the last of the prompt: from there on the model's choices are its own.
     """
-    last = texts.ids.shape[1] - count
-    places = range(texts.start - 1, last)
-    fresh = is_fresh(texts.ids)[:, texts.start - 1 : last].flatten()  # [size]
-    size = len(texts.ids) * len(places)
-    windows = [
-        values.unfold(1, count, 1)[:, texts.start :] for values in (texts.ids, texts.choices)
-    ]
-    hidden = texts.hidden[:, texts.start - 1 : last].reshape(size, -1)  # [size, width]
-    tokens, labels = (window.reshape(size, count) for window in windows)  # [size, K] each
-    return Examples(hidden[fresh], tokens[fresh], labels[fresh])
+    begin = texts.start - 1
+    states = texts.hidden[:, begin:]  # [texts, T, width]
+    taught = is_fresh(texts.ids)[:, begin:]  # [texts, T]
+    taught[:, states.shape[1] - count :] = False  # there is not enough after them
+    at = taught.flatten().nonzero()[:, 0]  # [n]
+    ahead = at[:, None] + torch.arange(1, count + 1)  # [n, K]
+    tokens, labels = (ids[:, begin:].flatten()[ahead] for ids in (texts.ids, texts.choices))
+    return Examples(states.reshape(-1, states.shape[-1]), at, tokens, labels)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
     """Several sets of examples as one."""
-    columns = zip(*((part.hidden, part.tokens, part.labels) for part in parts), strict=True)
-    return Examples(*(torch.cat(column) for column in columns))
+    starts = itertools.accumulate((len(part.states) for part in parts), initial=0)
+    at = [part.at + start for part, start in zip(parts, starts, strict=False)]
+    columns = zip(*((part.states, part.tokens, part.labels) for part in parts), strict=True)
+    states, tokens, labels = (torch.cat(column) for column in columns)
+    return Examples(states, torch.cat(at), tokens, labels)
 
 
 def frequent(labels: torch.Tensor, words: int, vocab_size: int) -> torch.Tensor:
@@ -173,18 +188,35 @@ def heads_loss(scores: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def soft_loss(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the heads' distributions with the model's own, in nats, weighted likewise.
+
+    scores, wanted: `[n, K, words]`, the heads' and the model's. Once at the temperature of its
+    samples, once where almost only its first choice counts. After Hinton et al. 2015.
+    """
+    weights = DECAY ** torch.arange(scores.shape[1], device=scores.device)  # [K]
+    total = scores.new_zeros(())
+    for temperature in SOFT:
+        p = torch.softmax(wanted / temperature, dim=-1)
+        log_q = torch.log_softmax(scores / temperature, dim=-1)
+        total = total + temperature * (weights * -(p * log_q).sum(dim=-1).mean(dim=0)).sum()
+    return total
+
+
 @dataclass(frozen=True)
 class Training:
     """How heads are trained. Raises ValueError naming a field out of range.
 
     steps of `batch` examples. lr: highest learning rate of the blocks' matrices; a third of it
-    for everything else. seed: of the order of examples and the first weights.
+    for everything else. seed: of the order of examples and the first weights. soft: learn the
+    model's whole distributions, not only its choices.
     """
 
     steps: Positive = 600
     batch: Positive = 512
     lr: float = 3e-3
     seed: Seed = 7
+    soft: Flag = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -194,10 +226,14 @@ class Training:
 
 @dataclass
 class Learner:
-    """Heads on their way: what goes on from one step to the next."""
+    """Heads on their way: what goes on from one step to the next.
+
+    teacher: `[words, width]`, the model's own output layer for the words that heads can guess.
+    """
 
     heads: MedusaHeads
     optimizer: torch.optim.Optimizer
+    teacher: torch.Tensor
     step: int = 0
 
 
@@ -215,7 +251,8 @@ def make_heads(lm: LM, shape: HeadsShape, examples: Examples, training: Training
     inner = [p for name, p in named if p.ndim == 2 and not name.startswith("out")]
     rest = [p for name, p in named if p.ndim < 2 or name.startswith("out")]
     groups = [{"params": inner}, {"params": rest, "lr": training.lr / 3}]
-    return Learner(heads, torch.optim.AdamW(groups, lr=training.lr, weight_decay=0.0))
+    optimizer = torch.optim.AdamW(groups, lr=training.lr, weight_decay=0.0)
+    return Learner(heads, optimizer, model_parts(lm)[1][heads.vocab])
 
 
 def set_rates(learner: Learner, training: Training) -> None:
@@ -236,7 +273,8 @@ def train_steps(
     places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)  # [n, K]
     while learner.step < training.steps:
         set_rates(learner, training)
-        loss = loss_on(heads, examples, places, batch_of(learner.step, examples, training))
+        chosen = batch_of(learner.step, examples, training)
+        loss = loss_on(learner, examples, None if training.soft else places, chosen)
         if loss.requires_grad:
             loss.backward()
         learner.optimizer.step()
@@ -253,13 +291,17 @@ def batch_of(step: int, examples: Examples, training: Training) -> torch.Tensor:
 
 
 def loss_on(
-    heads: MedusaHeads, examples: Examples, places: torch.Tensor, chosen: torch.Tensor
+    learner: Learner, examples: Examples, places: torch.Tensor | None, chosen: torch.Tensor
 ) -> torch.Tensor:
-    """The heads' loss on the chosen examples. places: `[n, K]`, of all labels."""
-    count, device = heads.shape.count, heads.vocab.device
-    hidden = examples.hidden[chosen].float().to(device)  # [batch, width]
-    tokens = examples.tokens[chosen, :count].to(device)  # [batch, K]
-    return heads_loss(heads(hidden, tokens), places[chosen, :count].to(device))
+    """The heads' loss on the chosen examples. places: `[n, K]`, of all labels; None: soft_loss."""
+    heads, device = learner.heads, learner.teacher.device
+    count = heads.shape.count
+    hidden = examples.states[examples.at[chosen]].float().to(device)  # [batch, width]
+    scores = heads(hidden, examples.tokens[chosen, :count].to(device))  # [batch, K, words]
+    if places is not None:
+        return heads_loss(scores, places[chosen, :count].to(device))
+    ahead = examples.ahead(chosen)[:, :count].float().to(device)  # [batch, K, width]
+    return soft_loss(scores, ahead @ learner.teacher.t())
 
 
 @torch.inference_mode()
@@ -275,7 +317,8 @@ def right_ranks(heads: MedusaHeads, examples: Examples, vocab_size: int) -> torc
     for i in range(0, len(examples), 2048):
         part = slice(i, i + 2048)
         tokens = examples.tokens[part, :count].to(device)
-        scores = heads(examples.hidden[part].float().to(device), tokens).cpu()
+        hidden = examples.states[examples.at[part]].float().to(device)
+        scores = heads(hidden, tokens).cpu()
         best = scores.topk(min(RANKS, scores.shape[-1]), dim=-1).indices  # [n, K, RANKS]
         found = best == places[part, :, None]  # [n, K, RANKS]
         rank = found.int().argmax(dim=-1)  # [n, K]

@@ -80,7 +80,7 @@ def write_sets(
 
 def start(lm: LM, sets: Sets, kind: str, training: Training) -> Learner:
     """Untrained heads of one kind, as many as the sets can teach."""
-    count, width = sets.train.labels.shape[1], sets.train.hidden.shape[1]
+    count, width = sets.train.labels.shape[1], sets.train.states.shape[1]
     return make_heads(lm, HeadsShape(kind, count, width), sets.train, training)
 
 

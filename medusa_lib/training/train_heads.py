@@ -70,7 +70,7 @@ from medusa_lib.training.heads_card import write_heads_card
 from medusa_lib.training.train import PRECISIONS, choose_precision
 
 TEXTS = 128  # written at once
-TEMPERATURES = (0.0, 0.0, 0.4, 0.7)  # in turn: half of the texts are the model's own choices
+TEMPERATURES = (0.0, 0.8, 0.0, 0.4)  # in turn: half of the texts are the model's own choices
 LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
 HELD_OUT_CHUNKS = 2  # of greedy text, to score the heads on
 CHECKPOINT = "checkpoint.pt"
@@ -92,7 +92,7 @@ class HeadsRecipe:
     count: int = 6
     inner: int = 512
     words: int = 1536
-    tokens: Positive = 2_000_000
+    tokens: Positive = 3_000_000
     new_tokens: Positive = 64
     book_share: Share = 0.15
     steps: int = 16_000
@@ -110,7 +110,7 @@ class HeadsRecipe:
 
     def training(self) -> Training:
         """The part that train_steps needs."""
-        return Training(self.steps, self.batch, self.lr, self.seed)
+        return Training(self.steps, self.batch, self.lr, self.seed, soft=True)
 
 
 @dataclass(frozen=True)
@@ -265,13 +265,14 @@ class ChunkFiles:
 
     def keep(self, key: str, made: Examples) -> None:
         """Write a chunk."""
-        kept = {"tokens": made.tokens.int(), "labels": made.labels.int()}
-        save_whole({"hidden": made.hidden, **kept}, self.path(key))
+        rest = {name: getattr(made, name).int() for name in ("at", "tokens", "labels")}
+        save_whole({"states": made.states, **rest}, self.path(key))
 
     def load(self, key: str) -> Examples:
         """A chunk from its file."""
         saved = torch.load(self.path(key), weights_only=True)
-        return Examples(saved["hidden"], saved["tokens"].long(), saved["labels"].long())
+        rest = (saved[name].long() for name in ("at", "tokens", "labels"))
+        return Examples(saved["states"], *rest)
 
     def rows(self) -> dict[str, Examples]:
         """All chunks."""
@@ -426,7 +427,7 @@ def check_same_run(job: Job) -> None:
 
 def start_or_resume(job: Job, examples: Examples) -> tuple[Learner, list]:
     """Fresh heads, or those of a checkpoint, with their history."""
-    recipe, width = job.recipe, examples.hidden.shape[1]
+    recipe, width = job.recipe, examples.states.shape[1]
     shape = HeadsShape(recipe.kind, recipe.count, width, recipe.inner, recipe.words)
     learner = make_heads(job.lm, shape, examples, recipe.training())
     resumes = (job.work / CHECKPOINT).exists()
