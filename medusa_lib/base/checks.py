@@ -54,6 +54,7 @@ def check_in(kind: object) -> Callable[[str, object], object] | None:
     return lambda name, value: None if value is None else inner[0](name, value)
 
 
+@functools.cache
 def checks_of(owner: Callable) -> dict[str, Callable[[str, object], object]]:
     """For each parameter of a function, or field of a class, whose type has a check: that check.
 
@@ -74,7 +75,6 @@ def checked(function: F) -> F:
     check costs nothing.
     """
     signature = inspect.signature(function)
-    checks = functools.cache(lambda: checks_of(function))  # not yet: a class may be unfinished
 
     @functools.wraps(function)
     def guarded(*args: object, **kwargs: object) -> object:
@@ -84,7 +84,7 @@ def checked(function: F) -> F:
                 given = signature.bind(*args, **kwargs)
         if given is None:  # trusted, or not to be called so: Python itself says that best
             return function(*args, **kwargs)
-        for name, check in checks().items():
+        for name, check in checks_of(function).items():  # not before: a class may be unfinished
             if name in given.arguments:
                 given.arguments[name] = check(name, given.arguments[name])
         return function(*given.args, **given.kwargs)

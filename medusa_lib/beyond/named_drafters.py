@@ -16,6 +16,7 @@ from medusa_lib.beyond.drafters import (
     check_drafter,
     draft_model,
 )
+from medusa_lib.beyond.drawn_chains import DrawnChain
 from medusa_lib.beyond.early_exit import early_exit
 from medusa_lib.beyond.growing_trees import GrowingDrafter
 from medusa_lib.beyond.heads_files import shipped_heads
@@ -35,6 +36,19 @@ def ngram_or_heads(lm: LM) -> FirstOf:
     return FirstOf(ngram, tree_drafter(lm))
 
 
+def chain_drafter(
+    lm: LM, temperature: Temperature, top_p: TopP, generator: Generator
+) -> HeadsDrafter | DrawnChain:
+    """The shipped heads, one after the other: their best guesses, at a temperature drawn ones.
+
+    Raises HeadsError if none fit `lm`.
+    """
+    heads, _ = shipped_heads(lm)
+    if temperature > 0:
+        return DrawnChain(heads, temperature, top_p, generator)
+    return HeadsDrafter(heads, chain_of(heads.shape.count))
+
+
 DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "self": ModelDrafter,
     "ngram": lambda lm, temperature, top_p, generator: careful_ngram(),
@@ -43,7 +57,7 @@ DRAFTERS: dict[str, Callable[..., Drafter]] = {
     "early_exit": early_exit,
     # The window of the paper's picture. A smaller one is faster here and accepts less: BEYOND12.
     "lookahead": lambda lm, temperature, top_p, generator: LookaheadDrafter(),
-    "heads_chain": lambda lm, temperature, top_p, generator: chain_drafter(lm),
+    "heads_chain": chain_drafter,
     "heads_tree": lambda lm, temperature, top_p, generator: tree_drafter(lm),
     "heads_ngram": lambda lm, temperature, top_p, generator: ngram_or_heads(lm),
 }
@@ -72,12 +86,6 @@ def make_drafter(
     if hasattr(made, "check_fits"):
         made.check_fits(lm)
     return made
-
-
-def chain_drafter(lm: LM) -> HeadsDrafter:
-    """The shipped heads' best guesses, one after the other. Raises HeadsError if none fit."""
-    heads, _ = shipped_heads(lm)
-    return HeadsDrafter(heads, chain_of(heads.shape.count))
 
 
 def tree_drafter(lm: LM) -> GrowingDrafter:

@@ -109,8 +109,10 @@ def prepare(
     lm = for_run(lm, prompt, knobs.max_new_tokens)
     limit = min(knobs.max_new_tokens, lm.context_length - len(ids))
     check_no_turn(lm, len(ids), limit), manner_of(lm)
+    # Where what is typical is accepted, the likeliest tokens are the best drafts.
+    drawn = 0.0 if knobs.typical else knobs.temperature
     with full_precision(lm):
-        drafter = make_drafter(drafter, lm, knobs.temperature, knobs.top_p, make_generator(seed))
+        drafter = make_drafter(drafter, lm, drawn, knobs.top_p, make_generator(seed))
     span = knobs.span or getattr(drafter, "span", DEFAULT_SPAN)
     # Drafting and verifying must not share a stream of chance, also where they share a seed.
     generator = make_generator(None if seed is None else seed ^ OTHER_STREAM)

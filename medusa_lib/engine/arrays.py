@@ -18,6 +18,7 @@ from medusa_lib.engine.forward import (
     STRIP,
     Crew,
     Desk,
+    Drawing,
     Fed,
     Hydra,
     Limits,
@@ -26,9 +27,11 @@ from medusa_lib.engine.forward import (
     address_of,
     chain_by,
     checksums,
+    drawn_by,
     forward,
     grow,
     hydra_chain,
+    hydra_drawn,
     hydra_step,
     hydra_tree,
     in_strips,
@@ -87,7 +90,7 @@ class PlainLoops:
         return torch.from_numpy(logits[:, : self.vocab_size]), torch.from_numpy(hidden)
 
     def compiled(self, cache: ArrayCache, fed: Fed) -> int:
-        """Where the compiled code of one thread's work lies."""
+        """Where the code of one thread's work lies; Fed is of the same types in every pass."""
         row = np.zeros((1, 1), np.float32)
         desk, crew = Desk(*[row] * len(Desk._fields)), Crew(0, 1, BOARD, BOARD)
         kept = cache.keys, cache.values
@@ -102,7 +105,9 @@ class PlainLoops:
     ) -> Fed:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
         known, count, seen = self.vocab_size, len(ids), cache.length
-        places = np.arange(seen, seen + count) if positions is None else positions.numpy()
+        places = (
+            np.arange(seen, seen + count) if positions is None else np.array(positions, np.int64)
+        )
         ends = (seen, seen + count - 1) if positions is None else (places.min(), places.max())
         if not 0 <= min(ids) <= max(ids) < known:
             raise ValueError(f"ids must be in [0, {known - 1}], got {min(ids)} to {max(ids)}")
@@ -112,7 +117,7 @@ class PlainLoops:
         added = NO_MASK
         if mask is not None:
             added = added_to(mask, seen, count)
-        return Fed(np.array(ids), places, added, seen, LOOPS.threads())
+        return Fed(np.array(ids, np.int64), places, added, seen, LOOPS.threads())
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""
@@ -206,7 +211,7 @@ class QuickHydra:
         arrays = as_array(told), first, second, as_array(down.bias), out
         self.arrays = Hydra(*arrays, heads.vocab.numpy().copy())
         self.width = width
-        self.codes: list[int | None] = [None, None]  # of a chain's work and of a tree's
+        self.codes: dict[Callable, int] = {}  # where the work of a thread lies, once compiled
         self.check_sizes([tuple(each.shape) for each in (*layers, down.bias)])
 
     def check_sizes(self, shapes: list[tuple[int, ...]]) -> None:
@@ -227,10 +232,27 @@ class QuickHydra:
         """The best guess of each of `count` heads after the other; hidden `[1, width]`."""
         row, threads = self.one_row(hidden, token), LOOPS.threads()
         drafted = np.empty((threads, count), np.int64)
-        if self.codes[0] is None:
-            self.codes[0] = self.code(chain_by, (token,), drafted)
-        given = self.codes[0], token, self.arrays, row, drafted
+        given = self.code(chain_by, (token,), drafted), token, self.arrays, row, drafted
         return share_work(hydra_chain, threads, *given).tolist()
+
+    def drawn(
+        self,
+        hidden: torch.Tensor,
+        token: int,
+        chances: torch.Tensor,
+        temperature: float,
+        top_p: float,
+    ) -> tuple[list[int], torch.Tensor]:
+        """A chain drawn at a temperature and nucleus, with chances `[heads]` in [0, 1).
+
+        → (tokens, the distributions `[heads, V]` they were drawn from).
+        """
+        row, threads = self.one_row(hidden, token), LOOPS.threads()
+        probs = np.zeros((len(chances), len(self.arrays.told)))
+        drafted = np.empty((threads, len(chances)), np.int64)
+        drawing = Drawing(chances.numpy(), float(temperature), float(top_p), probs, drafted)
+        given = self.code(drawn_by, (token,), drawing), token, self.arrays, row, drawing
+        return share_work(hydra_drawn, threads, *given).tolist(), torch.from_numpy(probs)
 
     def tree(
         self, hidden: torch.Tensor, token: int, counts: tuple[int, int, int], *least: float
@@ -240,16 +262,20 @@ class QuickHydra:
         # A whole number where a fraction is meant would have all compiled once more.
         first, limits = np.array([token, -1, 0, 0, 0]), Limits(*counts, *map(float, least))
         trees = np.empty((threads, limits.most + 1, 5), np.int64)
-        if self.codes[1] is None:
-            self.codes[1] = self.code(grow, (first, limits), trees)
-        given = self.codes[1], first, limits, self.arrays, row, trees
+        code = self.code(grow, (first, limits), trees)
+        given = code, first, limits, self.arrays, row, trees
         return share_work(hydra_tree, threads, *given)[:, :3].tolist()
 
-    def code(self, what: Callable, given: tuple, room: np.ndarray) -> int:
-        """Where the compiled code of one thread's work lies."""
-        row = np.zeros((1, 1), np.float32)
-        rows, board = Rows(row, row, row, BOARD), Crew(0, 1, BOARD, BOARD)
-        return address_of(what, *given, self.arrays, rows, board, room)
+    def code(self, what: Callable, given: tuple, room: object) -> int:
+        """Where the compiled code of one thread's work lies.
+
+        What is given is of the same types in every call, or the code would be another.
+        """
+        if what not in self.codes:
+            row = np.zeros((1, 1), np.float32)
+            rows, board = Rows(row, row, row, BOARD), Crew(0, 1, BOARD, BOARD)
+            self.codes[what] = address_of(what, *given, self.arrays, rows, board, room)
+        return self.codes[what]
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
         """Hidden states `[1, width]` as an array. Raises ValueError for more, or another token."""

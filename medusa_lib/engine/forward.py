@@ -40,6 +40,9 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 STORED = {types.float32: FLOAT, types.uint16: ir.HalfType(), types.int16: ir.IntType(16)}
 ONE = np.float32(1)  # beside a float32 a plain 1 would make a float64
 HIDDEN = np.float32(-1e30)  # the score of a token that another does not attend to
+APART = 8  # numbers from one that threads count with to the next: each has a line of the cache
+PATIENCE = 2000  # looks at what the others do, before taking a part of theirs
+ROUNDS = 24  # of halving, which find a share to a float's last digit
 STEPS = 6  # of a block, each of which the threads end together
 GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
 
@@ -355,23 +358,28 @@ def crew_of(me: int, parts: int, board: Array) -> Crew:
 @njit(**WOVEN)
 def board_for(steps: int, parts: int) -> Array:
     """A board on which nothing is done yet."""
-    return np.zeros(steps * (1 + parts), np.int64)
+    return np.zeros(steps * (1 + parts) * APART, np.int64)
 
 
 @njit(**INNER)
 def parts_for(crew: Crew, count: int) -> Iterator[Part]:
     """This thread's parts of a step's `count` things; ends when all the others' are done, too.
 
-    Its own part first, then any that nobody has taken: one that sleeps holds up nobody. What a
-    late one has read in vain may be out of date, but then no part of that step is left for it.
+    Its own part, and after a while any that nobody has taken: one that sleeps holds up nobody. What
+    a late one has read in vain may be out of date, but then no part of that step is left for it.
     """
-    start = crew.at[0] * (1 + crew.parts)
-    for turn in range(crew.parts):
-        part = (crew.me + turn) % crew.parts
-        if counted(crew.board, start + 1 + part) == 0:
-            yield part * count // crew.parts, (part + 1) * count // crew.parts
+    start, parts = crew.at[0] * (1 + crew.parts) * APART, crew.parts
+    for turn in range(parts):
+        part = (crew.me + turn) % parts
+        patience = PATIENCE if turn else 0
+        while patience > 0 and seen_at(crew.board, start) < parts:
+            patience -= 1
+        if seen_at(crew.board, start) < parts and (
+            counted(crew.board, start + (1 + part) * APART) == 0
+        ):
+            yield part * count // parts, (part + 1) * count // parts
             counted(crew.board, start)
-    while seen_at(crew.board, start) < crew.parts:
+    while seen_at(crew.board, start) < parts:
         pass
     crew.at[0] += 1
 
@@ -751,6 +759,102 @@ def hydra_chain(code: int, token: int, h: Hydra, hidden: Array, drafted: Array) 
     return drafted[0]
 
 
+@njit(**INNER)
+def largest(numbers: Array, count: int) -> int:
+    """The place of the largest of the first `count` numbers."""
+    best = 0
+    for i in range(1, count):
+        if numbers[i] > numbers[best]:
+            best = i
+    return best
+
+
+@njit(**INNER)
+def shares_of(scores: Array) -> np.float32:
+    """Scores → their softmax, but for the division by the sum that is returned."""
+    top, total = scores[largest(scores, len(scores))], np.float32(0)
+    for i in range(len(scores)):
+        scores[i] = exp(scores[i] - top)
+    for i in range(len(scores)):
+        total += scores[i]
+    return total
+
+
+class Drawing(NamedTuple):
+    """How a chain is drawn: a random number in [0, 1) for each guess, and room for what results.
+
+    probs: the distributions that the tokens are drawn from, 0 everywhere at first.
+    """
+
+    chances: Array  # [heads]
+    temperature: float
+    top_p: float
+    probs: Array  # [heads, V]
+    drafted: Array  # [threads, heads]
+
+
+@njit(**INNER)
+def keep_nucleus(shares: Array, top_p: float) -> None:
+    """Make 0 of all but the largest shares that hold top_p of the whole together."""
+    low, high, whole = np.float32(0), shares[largest(shares, len(shares))], shares.sum()
+    for _ in range(ROUNDS):
+        middle, held = (low + high) / np.float32(2), np.float32(0)
+        for i in range(len(shares)):
+            held += shares[i] if shares[i] >= middle else np.float32(0)
+        low, high = (middle, high) if held >= top_p * whole else (low, middle)
+    for i in range(len(shares)):
+        shares[i] = shares[i] if shares[i] >= low else np.float32(0)
+
+
+@njit(**INNER)
+def place_of_chance(shares: Array, part: float) -> int:
+    """Where the running sum of some shares passes a part of their whole."""
+    passed = 0.0
+    for i in range(len(shares)):
+        passed += shares[i]
+        if passed > part:
+            return i
+    return largest(shares, len(shares))  # rounding alone leads here
+
+
+@njit(cache=True, **INNER)
+def drawn_by(token: int, h: Hydra, rows: Rows, crew: Crew, drawing: Drawing) -> None:
+    """A chain as chain_by's, each token drawn from what its head says at a temperature."""
+    for place in range(len(drawing.chances)):
+        shares = guess(place, place, token, Asking(h, rows, crew)).copy()
+        for i in range(len(shares)):
+            shares[i] /= np.float32(drawing.temperature)
+        shares_of(shares)
+        if drawing.top_p < 1:
+            keep_nucleus(shares, drawing.top_p)
+        whole = 0.0
+        for i in range(len(shares)):
+            whole += shares[i]
+        token = h.vocab[place_of_chance(shares, drawing.chances[place] * whole)]
+        drawing.drafted[crew.me, place] = token
+        for i in range(len(shares) if crew.me == 0 else 0):
+            drawing.probs[place, h.vocab[i]] = shares[i] / whole
+
+
+@njit(parallel=True, **INNER)
+def drawn_by_all(code: int, token: int, h: Hydra, rows: Rows, drawing: Drawing) -> None:
+    """Each thread draws the same."""
+    threads = len(drawing.drafted)
+    for me in prange(threads):
+        call_at(code, (token, h, rows, crew_of(me, threads, rows.board), drawing))
+
+
+@njit(cache=True, **FAST)
+def hydra_drawn(code: int, token: int, h: Hydra, hidden: Array, drawing: Drawing) -> Array:
+    """A chain of drawn guesses from hidden `[1, width]`; drawing.probs is filled.
+
+    code: address_of drawn_by.
+    """
+    threads, count = drawing.drafted.shape
+    drawn_by_all(code, token, h, rows_for(hidden, h, count, threads), drawing)
+    return drawing.drafted[0]
+
+
 class Limits(NamedTuple):
     """When a tree of guesses stops growing: see growing_trees.Growth."""
 
@@ -771,27 +875,6 @@ class Waiting(NamedTuple):
     chances: Array  # [guesses]; -1: it has joined
     facts: Array  # [guesses, 5]
     counts: Array  # [2]
-
-
-@njit(**INNER)
-def largest(numbers: Array, count: int) -> int:
-    """The place of the largest of the first `count` numbers."""
-    best = 0
-    for i in range(1, count):
-        if numbers[i] > numbers[best]:
-            best = i
-    return best
-
-
-@njit(**INNER)
-def shares_of(scores: Array) -> np.float32:
-    """Scores → their softmax, but for the division by the sum that is returned."""
-    top, total = scores[largest(scores, len(scores))], np.float32(0)
-    for i in range(len(scores)):
-        scores[i] = exp(scores[i] - top)
-    for i in range(len(scores)):
-        total += scores[i]
-    return total
 
 
 @njit(**INNER)

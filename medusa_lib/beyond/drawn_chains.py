@@ -1,0 +1,60 @@
+"""A chain of heads at a temperature: each token drawn from what its head says.
+
+A best guess is right as often as the model itself draws it. A drawn one is accepted as often as
+both distributions agree, which is far more often: see BEYOND4's rule.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from medusa_lib.base.words import Generator, Temperature, TopP
+from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
+from medusa_lib.beyond.one_pass import Branch, State
+from medusa_lib.steps.sampling import draw_from, nucleus_probs
+
+Drawn = tuple[list[int], list[torch.Tensor]]
+SPAN = 2  # tokens; where texts vary, a longer chain seldom holds
+
+
+class DrawnChain(FromHidden):
+    """Bets with heads: a chain of tokens drawn at the temperature and nucleus of the run."""
+
+    span = SPAN
+
+    def __init__(
+        self, heads: MedusaHeads, temperature: Temperature, top_p: TopP, generator: Generator
+    ) -> None:
+        super().__init__(heads)
+        self.drawing = temperature, top_p, generator
+
+    def propose(self, state: State, span: int) -> Branch:
+        """At most `span` tokens and the distributions they were drawn from; no more than heads."""
+        told, count = self.told(state), min(span, self.heads.shape.count)
+        return Branch() if told is None else Branch(*draw_chain(*told, count, *self.drawing))
+
+
+@torch.inference_mode()
+def draw_chain(
+    heads: MedusaHeads,
+    hidden: torch.Tensor,
+    token: int,
+    count: int,
+    temperature: Temperature,
+    top_p: TopP,
+    generator: Generator,
+) -> Drawn:
+    """Tokens drawn one after the other, and for each the distribution `[V]` it was drawn from."""
+    hidden = before = hidden[None].float()  # [1, width]
+    if heads.quick is not None:
+        chances = torch.rand(count, dtype=torch.float64, generator=generator)
+        tokens, probs = heads.quick.drawn(hidden, token, chances, temperature, top_p)
+        return tokens, list(probs)
+    tokens, probs = [token], []
+    for head in range(count):
+        before = heads.step(head, hidden, before, tokens[-1])
+        q = torch.zeros(len(heads.embedding), dtype=torch.float64)  # [V]
+        q[heads.vocab.cpu()] = nucleus_probs(heads.out(before)[0], temperature, top_p)
+        tokens.append(draw_from(q, generator))
+        probs.append(q)
+    return tokens[1:], probs
