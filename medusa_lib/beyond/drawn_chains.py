@@ -13,7 +13,6 @@ from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
 from medusa_lib.beyond.one_pass import Branch, State
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
-Drawn = tuple[list[int], list[torch.Tensor]]
 SPAN = 2  # tokens; where texts vary, a longer chain seldom holds
 
 
@@ -31,7 +30,7 @@ class DrawnChain(FromHidden):
     def propose(self, state: State, span: int) -> Branch:
         """At most `span` tokens and the distributions they were drawn from; no more than heads."""
         told, count = self.told(state), min(span, self.heads.shape.count)
-        return Branch() if told is None else Branch(*draw_chain(*told, count, *self.drawing))
+        return Branch() if told is None else Branch(*draw_chain(*told, count, self.drawing))
 
 
 @torch.inference_mode()
@@ -40,21 +39,20 @@ def draw_chain(
     hidden: torch.Tensor,
     token: int,
     count: int,
-    temperature: Temperature,
-    top_p: TopP,
-    generator: Generator,
-) -> Drawn:
-    """Tokens drawn one after the other, and for each the distribution `[V]` it was drawn from."""
+    drawing: tuple[float, float, torch.Generator],
+) -> tuple[list[int], torch.Tensor]:
+    """Tokens drawn one after the other, and the distributions `[count, V]` they were drawn from.
+
+    hidden: `[width]`. drawing: temperature, top_p and the source of chance.
+    """
+    temperature, top_p, generator = drawing
     hidden = before = hidden[None].float()  # [1, width]
     if heads.quick is not None:
         chances = torch.rand(count, dtype=torch.float64, generator=generator)
-        tokens, probs = heads.quick.drawn(hidden, token, chances, temperature, top_p)
-        return tokens, list(probs)
-    tokens, probs = [token], []
+        return heads.quick.drawn(hidden, token, chances, temperature, top_p)
+    tokens, probs = [token], torch.zeros(count, len(heads.embedding), dtype=torch.float64)
     for head in range(count):
         before = heads.step(head, hidden, before, tokens[-1])
-        q = torch.zeros(len(heads.embedding), dtype=torch.float64)  # [V]
-        q[heads.vocab.cpu()] = nucleus_probs(heads.out(before)[0], temperature, top_p)
-        tokens.append(draw_from(q, generator))
-        probs.append(q)
+        probs[head, heads.vocab.cpu()] = nucleus_probs(heads.out(before)[0], temperature, top_p)
+        tokens.append(draw_from(probs[head], generator))
     return tokens[1:], probs

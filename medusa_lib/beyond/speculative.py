@@ -58,6 +58,7 @@ from medusa_lib.steps.utilities import up_to_end, without_end
 
 OTHER_STREAM = 0x5DEECE66D
 WIDEST = 16  # tokens; an adaptive span grows no further
+SUM_ERROR = 0.01  # of a distribution, see check_probs
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,11 @@ def distributions(probs: Sequence[Probs], count: int, size: int) -> list[Probs]:
 
     Vectors of numpy will do, and a matrix `[n, size]`. Raises ValueError for too few or others.
     """
+    if isinstance(probs, torch.Tensor) and probs.shape == (count, size):
+        whole = probs.detach().cpu().double()
+        errors = (whole.sum(dim=1) - 1).abs()  # [n]
+        if float(whole.min()) >= 0 and float(errors.max()) <= SUM_ERROR:
+            return list(whole)  # all at once; below they are looked at one by one
     rows = [torch.as_tensor(q) if isinstance(q, np.ndarray) else q for q in probs[:count]]
     found = [list(q.shape) if isinstance(q, torch.Tensor) else type(q).__name__ for q in rows]
     if found != [[size]] * count:

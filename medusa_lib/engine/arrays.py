@@ -55,8 +55,8 @@ class PlainLoops:
         self.context = len(weights.places) or weights.turns.shape[1]
         self.vocab_size = len(weights.tokens)
         self.numbers = sum(a.size for a in weights if isinstance(a, np.ndarray))
-        self.layers, self.size = len(weights.qkv), weights.mix.shape[2] // weights.heads
-        self.kv_heads = weights.heads // weights.shared
+        self.layers, self.kv_heads = weights.qkv.shape[:2]
+        self.size = weights.mix.shape[3] // weights.shared
         self.code: int | None = None  # where the work of a thread lies, once it is compiled
 
     def new_cache(self) -> ArrayCache:
@@ -92,7 +92,7 @@ class PlainLoops:
     def compiled(self, cache: ArrayCache, fed: Fed) -> int:
         """Where the code of one thread's work lies; Fed is of the same types in every pass."""
         row = np.zeros((1, 1), np.float32)
-        desk, crew = Desk(*[row] * len(Desk._fields)), Crew(0, 1, BOARD, BOARD)
+        desk, crew = Desk(row, row[None], row, row), Crew(0, 1, BOARD, BOARD)
         kept = cache.keys, cache.values
         return address_of(one_thread, self.weights, kept, fed, desk, crew)
 
@@ -106,7 +106,9 @@ class PlainLoops:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
         known, count, seen = self.vocab_size, len(ids), cache.length
         places = (
-            np.arange(seen, seen + count) if positions is None else np.array(positions, np.int64)
+            np.arange(seen, seen + count)
+            if positions is None
+            else positions.numpy().astype(np.int64)
         )
         ends = (seen, seen + count - 1) if positions is None else (places.min(), places.max())
         if not 0 <= min(ids) <= max(ids) < known:

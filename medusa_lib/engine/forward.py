@@ -43,7 +43,7 @@ HIDDEN = np.float32(-1e30)  # the score of a token that another does not attend 
 APART = 8  # numbers from one that threads count with to the next: each has a line of the cache
 PATIENCE = 2000  # looks at what the others do, before taking a part of theirs
 ROUNDS = 24  # of halving, which find a share to a float's last digit
-STEPS = 6  # of a block, each of which the threads end together
+STEPS = 4  # of a block, each of which the threads end together
 GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
 
 
@@ -51,32 +51,33 @@ class Weights(NamedTuple):
     """A model's weights as arrays.
 
     Matrices are float32 or, where that holds each of their numbers exactly, 16 bits: uint16 for
-    half precision, int16 for bfloat16. All but `tokens` are kept `in_strips`. Biases and places
-    that a family lacks are empty. norms: scale and shift. gated: SwiGLU and RMS norm, as in
-    Llama; else GELU and layer norm. shared: how many heads share keys and values. scale: what
-    scores are multiplied by. turns: rotary positions, cosines and sines.
+    half precision, int16 for bfloat16. All but `tokens` are kept `in_strips`. A layer is cut into
+    pieces that one thread computes (as Megatron-LM's are, Shoeybi et al. 2019): a head for keys
+    and values with the heads that share it, and some of the network's inner numbers. Biases and
+    places that a family lacks are empty. norms: scale and shift. gated: SwiGLU and RMS norm, as in
+    Llama; else GELU and layer norm. scale: what scores are multiplied by. turns: rotary positions,
+    cosines and sines.
     """
 
     tokens: Array  # [V, width]
     places: Array  # [context, width]
     output: Array  # [V, width]
-    qkv: Array  # [layers, (heads + 2 · kv_heads) · head_dim, width]
+    qkv: Array  # [layers, kv_heads, (shared + 2) · size, width]
     qkv_bias: Array
-    mix: Array  # [layers, width, heads · head_dim]
+    mix: Array  # [layers, kv_heads, width, shared · size]
     mix_bias: Array
-    up: Array  # [layers, inner, width]
+    up: Array  # [layers, pieces, inner, width]
     up_bias: Array
-    gate: Array  # [layers, inner, width]
+    gate: Array  # [layers, pieces, inner, width]
     gate_bias: Array
-    down: Array  # [layers, width, inner]
+    down: Array  # [layers, pieces, width, inner]
     down_bias: Array
     norms: Array  # [2 · layers + 1, 2, width]
     eps: float
     gated: bool
-    heads: int
     shared: int
     scale: float
-    turns: Array  # [2, context, head_dim / 2]
+    turns: Array  # [2, context, size / 2]
 
 
 class Fed(NamedTuple):
@@ -97,12 +98,7 @@ class Desk(NamedTuple):
     """Where the threads of a pass leave numbers for each other, a row for each token."""
 
     x: Array  # [n, width], to which each layer adds
-    qkv: Array
-    mixed: Array  # [n, heads · size]
-    up: Array
-    gate: Array
-    inner: Array  # [n, inner]
-    out: Array
+    pieces: Array  # [pieces, n, strips · STRIP], what each piece of a layer would add
     hidden: Array  # [rows, width], of the last tokens
     logits: Array  # [rows, strips · STRIP]
 
@@ -398,40 +394,24 @@ def copy(x: Array, to: Array) -> None:
         to[i] = x[i]
 
 
-@njit(**INNER)
-def some_linear(x: Array, w: Array, bias: Array, out: Array, part: Part) -> None:
-    """Some strips of a linear layer, see `multiply`."""
-    first, end = part[0] * STRIP, min(part[1] * STRIP, bias.size)
-    some_strips(x, w, out, part, w.shape[1])
-    for r in range(len(x)):
-        add(out[r, first:end], bias[first:end])
-
-
-@njit(**WOVEN)
-def multiply(x: Array, w: Array, bias: Array, out: Array, crew: Crew) -> None:
-    """A linear layer: x `[n, in]`, w in strips, bias or none → out `[n, strips · STRIP]`."""
-    for part in parts_for(crew, len(w)):
-        some_linear(x, w, bias, out, part)
-
-
-@njit(**WOVEN)
-def add_product(x: Array, more: Array, w: Array, bias: Array, out: Array, crew: Crew) -> None:
-    """Add a linear layer of `more` to x `[n, width]`; out: room for the layer's own numbers."""
-    for part in parts_for(crew, len(w)):
-        some_linear(more, w, bias, out, part)
-        for r in range(len(x)):
-            add(x[r, part[0] * STRIP : part[1] * STRIP], out[r, part[0] * STRIP :])
-
-
 @njit(**WOVEN)
 def room_for(rows: int, w: Array) -> Array:
     """Room for what a linear layer says of some rows."""
     return np.empty((rows, len(w) * STRIP), np.float32)
 
 
+@njit(**INNER)
+def some_linear(x: Array, w: Array, bias: Array, out: Array, part: Part) -> None:
+    """Some strips of a linear layer: x `[n, in]`, bias or none → out `[n, strips · STRIP]`."""
+    first, end = part[0] * STRIP, min(part[1] * STRIP, bias.size)
+    some_strips(x, w, out, part, w.shape[1])
+    for r in range(len(x)):
+        add(out[r, first:end], bias[first:end])
+
+
 @njit(cache=True, **FAST)
 def linear(x: Array, w: Array, bias: Array) -> Array:
-    """A linear layer by one thread → `[n, strips · STRIP]`."""
+    """A whole linear layer: x `[n, in]`, w in strips, bias or none → `[n, strips · STRIP]`."""
     out = room_for(len(x), w)
     some_linear(x, w, bias, out, (0, len(w)))
     return out
@@ -488,17 +468,18 @@ def activated(up: Array, gate: Array, gated: bool, out: Array) -> None:
             out[i] = silu(up[i], GELU * (ONE + CUBIC * up[i] * up[i]))
 
 
-@njit(**WOVEN)
-def widen(x: Array, w: Weights, layer: int, desk: Desk, crew: Crew) -> None:
-    """The first half of a layer's network: x `[n, width]` → desk.inner `[n, inner]`."""
-    for part in parts_for(crew, len(w.up[layer])):
-        first, end = part[0] * STRIP, min(part[1] * STRIP, desk.inner.shape[1])
-        some_linear(x, w.up[layer], w.up_bias[layer], desk.up, part)
-        if w.gated:
-            some_linear(x, w.gate[layer], w.gate_bias[layer], desk.gate, part)
-        for r in range(len(x)):
-            up, gate = desk.up[r, first:end], desk.gate[r, first:end]
-            activated(up, gate, w.gated, desk.inner[r, first:end])
+@njit(**INNER)
+def network_piece(x: Array, w: Weights, at: Part, out: Array) -> None:
+    """What one piece of a layer's network adds: x `[n, width]` → out `[n, strips · STRIP]`.
+
+    at: the layer and the piece.
+    """
+    up, inner = linear(x, w.up[at], w.up_bias[at]), np.empty((len(x), w.down.shape[3]), np.float32)
+    gate = linear(x, w.gate[at], w.gate_bias[at]) if w.gated else up
+    for r in range(len(x)):
+        activated(up[r], gate[r], w.gated, inner[r])
+    down = w.down[at]
+    some_strips(inner, down, out, (0, len(down)), inner.shape[1])
 
 
 @njit(**WOVEN)
@@ -511,24 +492,16 @@ def turn(x: Array, turns: Array, position: int) -> None:
 
 
 @njit(**INNER)
-def remember_one(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed, kv: int) -> None:
-    """Write those of one head, in strips: keys of 32 tokens side by side, or numbers of values."""
-    kv_heads, size = len(keys), keys.shape[2]
-    key, value = (w.heads + kv) * size, (w.heads + kv_heads + kv) * size
+def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed) -> None:
+    """Write the new tokens' keys and values into the cache of one head, see ArrayCache."""
+    size = keys.shape[1]
+    key, value = w.shared * size, (w.shared + 1) * size
     for r in range(len(qkv)):
         turned, at = qkv[r, key : key + size].copy(), fed.seen + r
         turn(turned, w.turns, fed.positions[r])
         for i in range(size):
-            keys[kv, at // STRIP, i, at % STRIP] = turned[i]
-            values[kv, i // STRIP, at, i % STRIP] = qkv[r, value + i]
-
-
-@njit(**WOVEN)
-def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed, crew: Crew) -> None:
-    """Write the new tokens' keys and values into one layer's cache."""
-    for first, last in parts_for(crew, len(keys)):
-        for kv in range(first, last):
-            remember_one(qkv, w, keys, values, fed, kv)
+            keys[at // STRIP, i, at % STRIP] = turned[i]
+            values[i // STRIP, at, i % STRIP] = qkv[r, value + i]
 
 
 @njit(**WOVEN)
@@ -565,58 +538,67 @@ def one_head(q: Array, keys: Array, values: Array, fed: Fed, out: Array) -> None
 
 
 @njit(**INNER)
-def some_heads(qkv: Array, w: Weights, cached: Cached, fed: Fed, out: Array, part: Part) -> None:
-    """Attention of some of the heads over the cache and the new tokens → their place in out."""
-    (keys, values), rows, size = cached, len(qkv), cached[0].shape[2]
-    q, mixed = np.empty((rows, size), np.float32), room_for(rows, values[0])
-    for head in range(part[0], part[1]):
+def attention_piece(x: Array, w: Weights, at: Part, cache: Cached, fed: Fed, out: Array) -> None:
+    """What the heads that share keys and values add: x `[n, width]` → out `[n, strips · STRIP]`.
+
+    at: the layer, and the head for keys and values.
+    """
+    keys, values, rows = cache[0][at], cache[1][at], len(x)
+    size, qkv = keys.shape[1], linear(x, w.qkv[at], w.qkv_bias[at])
+    remember(qkv, w, keys, values, fed)
+    q, mixed = np.empty((rows, size), np.float32), room_for(rows, values)
+    heads, mix = np.empty((rows, w.shared * size), np.float32), w.mix[at]
+    for head in range(w.shared):
         for r in range(rows):
             for i in range(size):
                 q[r, i] = qkv[r, head * size + i] * np.float32(w.scale)
             turn(q[r], w.turns, fed.positions[r])
-        one_head(q, keys[head // w.shared], values[head // w.shared], fed, mixed)
+        one_head(q, keys, values, fed, mixed)
         for r in range(rows):
-            for i in range(size):
-                out[r, head * size + i] = mixed[r, i]
+            copy(mixed[r, :size], heads[r, head * size :])
+    some_strips(heads, mix, out, (0, len(mix)), heads.shape[1])
 
 
-@njit(**WOVEN)
-def attend(qkv: Array, w: Weights, cached: Cached, fed: Fed, out: Array, crew: Crew) -> None:
-    """Attention of all heads → out `[n, heads · size]`."""
-    for part in parts_for(crew, w.heads):
-        some_heads(qkv, w, cached, fed, out, part)
+@njit(**INNER)
+def add_pieces(desk: Desk, count: int, bias: Array, crew: Crew) -> None:
+    """Add what the first `count` pieces of a layer say, and a bias, to x in place."""
+    x, width = desk.x, desk.x.shape[1]
+    for part in parts_for(crew, desk.pieces.shape[2] // STRIP):
+        first, end = part[0] * STRIP, min(part[1] * STRIP, width)
+        for r in range(len(x)):
+            for piece in range(count):
+                add(x[r, first:end], desk.pieces[piece, r, first:end])
+            add(x[r, first : min(end, bias.size)], bias[first:])
 
 
 @njit(**INNER)
 def desk_for(w: Weights, fed: Fed, hidden: Array) -> Desk:
     """A desk on which the fed tokens' embeddings lie."""
     count, width = len(fed.ids), w.tokens.shape[1]
-    x = np.empty((count, width), np.float32)
+    x, pieces = np.empty((count, width), np.float32), max(w.qkv.shape[1], w.up.shape[1])
     for r in range(count):
         for i in range(width):
             x[r, i] = widened(w.tokens[fed.ids[r], i])
         if w.places.size:
-            for i in range(width):
-                x[r, i] += w.places[fed.positions[r], i]
-    qkv, out = room_for(count, w.qkv[0]), room_for(count, w.down[0])
-    up, gate = room_for(count, w.up[0]), room_for(count, w.gate[0])
-    mixed = np.empty((count, w.mix.shape[2]), np.float32)
-    inner = np.empty((count, w.down.shape[2]), np.float32)
-    return Desk(x, qkv, mixed, up, gate, inner, out, hidden, room_for(len(hidden), w.output))
+            add(x[r], w.places[fed.positions[r]])
+    said = np.empty((pieces, count, w.down.shape[2] * STRIP), np.float32)
+    return Desk(x, said, hidden, room_for(len(hidden), w.output))
 
 
-@njit(**WOVEN)
+@njit(**INNER)
 def block(w: Weights, layer: int, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
-    """One layer of the model: attention, then up and down again, both added to x in place."""
-    keys, values, x = cache[0][layer], cache[1][layer], desk.x
+    """One layer of the model: attention, then a small network, both added to x in place."""
+    x, heads, pieces = desk.x, w.qkv.shape[1], w.up.shape[1]
     inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
-    multiply(inside, w.qkv[layer], w.qkv_bias[layer], desk.qkv, crew)
-    remember(desk.qkv, w, keys, values, fed, crew)
-    attend(desk.qkv, w, (keys, values), fed, desk.mixed, crew)
-    add_product(x, desk.mixed, w.mix[layer], w.mix_bias[layer], desk.out, crew)
+    for first, last in parts_for(crew, heads):
+        for head in range(first, last):
+            attention_piece(inside, w, (layer, head), cache, fed, desk.pieces[head])
+    add_pieces(desk, heads, w.mix_bias[layer], crew)
     inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
-    widen(inside, w, layer, desk, crew)
-    add_product(x, desk.inner, w.down[layer], w.down_bias[layer], desk.out, crew)
+    for first, last in parts_for(crew, pieces):
+        for piece in range(first, last):
+            network_piece(inside, w, (layer, piece), desk.pieces[piece])
+    add_pieces(desk, pieces, w.down_bias[layer], crew)
 
 
 @njit(cache=True, **INNER)
@@ -628,7 +610,8 @@ def one_thread(w: Weights, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> N
     said = normed(last, w.norms[-1], w.eps, not w.gated)
     for r in range(len(said) if crew.me == 0 else 0):
         copy(said[r], desk.hidden[r])
-    multiply(said, w.output, np.zeros(0, np.float32), desk.logits, crew)
+    for part in parts_for(crew, len(w.output)):
+        some_strips(said, w.output, desk.logits, part, said.shape[1])
 
 
 @njit(parallel=True, **INNER)
@@ -729,7 +712,8 @@ def guess(at: int, row: int, token: int, g: Asking) -> Array:
     h, (inner, said, scores, _) = g.heads, g.rows
     before, new, scores = said[row : row + 1], said[at + 1 : at + 2], scores[at : at + 1]
     step_on(before, np.array([token]), h, inner[at : at + 1], new, g.crew)
-    multiply(new, h.out, np.zeros(0, np.float32), scores, g.crew)
+    for part in parts_for(g.crew, len(h.out)):
+        some_strips(new, h.out, scores, part, h.out.shape[1])
     return scores[0, : len(h.vocab)]
 
 

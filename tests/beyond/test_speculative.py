@@ -18,6 +18,7 @@ from bad_values import (
     NO_TOP_P,
 )
 from drafts import PROMPTS, Says, assert_same_as_greedy
+from heads import random_heads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import small_llama, small_tokenizer
@@ -26,6 +27,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from medusa_lib import LM, encode, last_logits, make_generator, make_lm, run_greedy
 from medusa_lib.beyond import speculative
 from medusa_lib.beyond.drafters import FirstOf, ModelDrafter, NgramDrafter
+from medusa_lib.beyond.drawn_chains import DrawnChain
+from medusa_lib.beyond.medusa_heads import KINDS
 from medusa_lib.beyond.one_pass import Branch, one_pass, roll_back
 from medusa_lib.beyond.speculative import WIDEST, speculate, stream
 from medusa_lib.beyond.typical import Typical
@@ -202,11 +205,11 @@ def other_gpt2(tiny_gpt2):
     return make_lm(tiny_gpt2.tokenizer, model, "other")
 
 
-@pytest.mark.parametrize("drafter", [None, "ngram", "self", "other model"])
+@pytest.mark.parametrize("drafter", [None, "ngram", "self", "other model", *KINDS])
 def test_whole_loop_samples_the_models_distribution(tiny_gpt2, other_gpt2, drafter) -> None:
     """Three sampled letters, with branches of two, against the product of probabilities.
 
-    The other model draws from a generator of the same seed as the run's.
+    The other model and the heads draw from a generator of the same seed as the run's.
     """
     trials, prompt = 1500, "abcab"
     expected = exact_texts(tiny_gpt2, encode(tiny_gpt2, prompt), 3)
@@ -216,11 +219,14 @@ def test_whole_loop_samples_the_models_distribution(tiny_gpt2, other_gpt2, draft
         who = drafter
         if drafter == "other model":
             who = ModelDrafter(other_gpt2, HEAT, TOP_P, make_generator(seed))
+        elif drafter in KINDS:
+            who = DrawnChain(random_heads(tiny_gpt2, drafter), HEAT, TOP_P, make_generator(seed))
         knobs = {"span": 2, "temperature": HEAT, "top_p": TOP_P, "seed": seed}
         run = speculate(tiny_gpt2, prompt, who, 3, **knobs)
         counts[tuple(run.new_ids)] += 1  # a text that cannot be is a KeyError
         drafted = max(drafted, *(len(record.branch) for record in run.loops))
-    assert drafted == (2 if drafter else 0)
+    # Heads have nothing to draft from before the first pass, which writes one letter of three.
+    assert drafted == (0 if drafter is None else 1 if drafter in KINDS else 2)
     # Rare texts are put together, so that each kind is expected at least five times.
     often = [text for text, p in expected.items() if p * trials >= 5]
     seen = [counts[text] for text in often]

@@ -9,7 +9,7 @@ from odd_models import MODELS, PLACES, VOCAB, odd_gpt2, odd_llama, rope
 from transformers import MistralConfig, MistralForCausalLM
 
 from medusa_lib.engine.forward import STRIP, in_strips
-from medusa_lib.engine.weights import read
+from medusa_lib.engine.weights import FEW, read
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -18,10 +18,13 @@ def test_every_matrix_stands_output_by_output(name) -> None:
     layers, width = len(weights.qkv), weights.tokens.shape[1]
     assert weights.tokens.shape == (VOCAB, width)
     assert weights.output.shape == (-(-VOCAB // STRIP), width, STRIP)
-    assert weights.qkv.shape[2] == weights.up.shape[2] == width
-    assert weights.mix.shape[1] == weights.down.shape[1] == -(-width // STRIP)
-    strips = -(-weights.down.shape[2] // STRIP)
-    assert (weights.up.shape[1], weights.gate.shape[1]) == (strips, strips * weights.gated)
+    heads, size = weights.qkv.shape[1], weights.mix.shape[3] // weights.shared
+    assert weights.qkv.shape[2:] == (-(-(weights.shared + 2) * size // STRIP), width, STRIP)
+    assert weights.mix.shape[1:3] == (heads, -(-width // STRIP))
+    pieces, inner = weights.down.shape[1], weights.down.shape[3]
+    assert pieces == FEW
+    assert weights.up.shape[1:] == (pieces, -(-inner // STRIP), width, STRIP)
+    assert weights.gate.shape[2] == weights.up.shape[2] * weights.gated
     assert weights.norms.shape == (2 * layers + 1, 2, width)
     assert all(array.flags.c_contiguous for array in weights if isinstance(array, np.ndarray))
 
@@ -45,15 +48,28 @@ def whole(strips: np.ndarray) -> np.ndarray:
 def test_a_gpt2s_and_a_llamas_are_the_models_own() -> None:
     gpt2, llama = odd_gpt2(), odd_llama()
     ours, theirs = read(gpt2), gpt2.transformer.h[2]
-    down = theirs.mlp.c_proj.weight.detach().t().numpy()
-    assert (whole(ours.down[2])[: len(down)] == down).all()
-    assert (ours.qkv_bias[2] == theirs.attn.c_attn.bias.detach().numpy()).all()
+    down = whole(ours.down[2])[:, : gpt2.config.n_embd]  # [pieces, width, inner]
+    down = np.concatenate(list(down), axis=1)  # zeros fill up the last piece
+    wanted = theirs.mlp.c_proj.weight.detach().t().numpy()
+    assert (down[:, : wanted.shape[1]] == wanted).all()
+    assert not down[:, wanted.shape[1] :].any()
     assert (ours.norms[5, 1] == theirs.ln_2.bias.detach().numpy()).all()
+    q, k, v = (part.detach().numpy() for part in theirs.attn.c_attn.bias.chunk(3))
+    size = theirs.attn.head_dim
+    for head, bias in enumerate(ours.qkv_bias[2]):
+        part = slice(head * size, (head + 1) * size)
+        assert (bias == np.concatenate([q[part], k[part], v[part]])).all()
     ours, theirs = read(llama), llama.model.layers[1]
-    assert (whole(ours.qkv[1])[24:32] == theirs.self_attn.k_proj.weight.detach().numpy()).all()
+    size, shared = theirs.self_attn.head_dim, ours.shared
+    keys = theirs.self_attn.k_proj.weight.detach().numpy().reshape(-1, size, ours.tokens.shape[1])
+    for head, key in enumerate(keys):
+        assert (whole(ours.qkv[1, head])[shared * size : (shared + 1) * size] == key).all()
     for name, layer in (("up", theirs.mlp.up_proj), ("gate", theirs.mlp.gate_proj)):
         weight = layer.weight.detach().numpy()
-        assert (whole(getattr(ours, name)[1])[: len(weight)] == weight).all()
+        rows = np.concatenate(
+            [each[: ours.down.shape[3]] for each in whole(getattr(ours, name)[1])]
+        )
+        assert (rows[: len(weight)] == weight).all()
     assert ours.qkv_bias.size == ours.places.size == 0
     assert ours.turns.shape == (2, PLACES, 2)
 
