@@ -468,7 +468,7 @@ def activated(up: Array, gate: Array, gated: bool, out: Array) -> None:
             out[i] = silu(up[i], GELU * (ONE + CUBIC * up[i] * up[i]))
 
 
-@njit(**INNER)
+@njit(**WOVEN)
 def network_piece(x: Array, w: Weights, at: Part, out: Array) -> None:
     """What one piece of a layer's network adds: x `[n, width]` → out `[n, strips · STRIP]`.
 
@@ -491,7 +491,7 @@ def turn(x: Array, turns: Array, position: int) -> None:
         x[i], x[half + i] = a * cos - b * sin, b * cos + a * sin
 
 
-@njit(**INNER)
+@njit(**WOVEN)
 def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed) -> None:
     """Write the new tokens' keys and values into the cache of one head, see ArrayCache."""
     size = keys.shape[1]
@@ -537,7 +537,7 @@ def one_head(q: Array, keys: Array, values: Array, fed: Fed, out: Array) -> None
     some_strips(scores, values, out, (0, len(values)), count)
 
 
-@njit(**INNER)
+@njit(**WOVEN)
 def attention_piece(x: Array, w: Weights, at: Part, cache: Cached, fed: Fed, out: Array) -> None:
     """What the heads that share keys and values add: x `[n, width]` → out `[n, strips · STRIP]`.
 
@@ -585,7 +585,7 @@ def desk_for(w: Weights, fed: Fed, hidden: Array) -> Desk:
     return Desk(x, said, hidden, room_for(len(hidden), w.output))
 
 
-@njit(**INNER)
+@njit(**WOVEN)
 def block(w: Weights, layer: int, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
     """One layer of the model: attention, then a small network, both added to x in place."""
     x, heads, pieces = desk.x, w.qkv.shape[1], w.up.shape[1]
