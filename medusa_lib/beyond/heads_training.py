@@ -21,6 +21,7 @@ from medusa_lib.base.words import Flag, Generator, Hook, Node, Positive, Seed, T
 from medusa_lib.beyond.medusa_heads import HeadsShape, MedusaHeads, model_parts, new_heads
 from medusa_lib.steps.model import LM
 
+TEMPERATURES = (0.0, 0.8, 0.0, 0.4)  # of texts to learn from, in turn: half are its own choices
 SOFT = (0.8, 0.25)  # temperatures at which heads learn distributions
 DECAY = 0.8  # how much less each further head counts in the loss, the paper's
 REPEATED = 6  # tokens in a row that, seen before, make a text a repetition

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from medusa_lib.base.tables import md_table
+from medusa_lib.beyond.heads_training import SOFT, TEMPERATURES
 from medusa_lib.training.card import CURVE_ROWS
 
 # Top-1 of the published heads for Vicuna-7B, one logged training batch of the original.
@@ -108,6 +109,7 @@ def heads_recipe_section(figures: dict) -> str:
     body = [(name, value, WORDS[name]) for name, value in recipe.items()]
     history = figures["history"]
     books = "book text" in figures["top_accuracy"]
+    heats = " and ".join(map(str, sorted({*TEMPERATURES} - {0.0})))
     after = "beginnings of sentences of the books" if books else "openings of its own"
     every = max(1, len(history) // CURVE_ROWS)
     rows = [*history[:-1:every], history[-1]]
@@ -118,10 +120,11 @@ def heads_recipe_section(figures: dict) -> str:
     return (
         "## Recipe\n\n"
         "The model is frozen (Medusa-1). It wrote the texts itself, half of them greedily and "
-        "half at temperatures 0.4 and 0.7, after "
-        f"{after}; at each place the label is the model's own most probable token. Repetitions "
-        f"are left out: {figures['examples']:,} examples remain. Products in training were "
-        f"computed in {figures['precision']}.\n\n"
+        f"half at temperatures {heats}, after {after}. At each place the heads learn the model's "
+        "own distribution among their words, both as it is at temperature "
+        f"{SOFT[0]} and at {SOFT[1]}, where almost only its most probable token counts. "
+        f"Repetitions are left out: {figures['examples']:,} examples remain. Products in training "
+        f"were computed in {figures['precision']}.\n\n"
         f"{md_table(('field', 'value', 'meaning'), body)}\n\n"
         f"{plans(history)}"
         f"{md_table(('step', 'loss, nats', 'top 1 of each head on held-out own text'), curve)}\n\n"

@@ -26,6 +26,7 @@ from medusa_lib.base.config import default_model_id
 from medusa_lib.base.words import Positive, Seed, Share
 from medusa_lib.beyond.heads_files import HEADS_VARIABLE, load_heads, probe, save_heads
 from medusa_lib.beyond.heads_training import (
+    TEMPERATURES,
     Examples,
     Joint,
     Learner,
@@ -70,7 +71,6 @@ from medusa_lib.training.heads_card import write_heads_card
 from medusa_lib.training.train import PRECISIONS, choose_precision
 
 TEXTS = 128  # written at once
-TEMPERATURES = (0.0, 0.8, 0.0, 0.4)  # in turn: half of the texts are the model's own choices
 LENGTHS = (8, 12, 16, 24, 32, 48)  # tokens of a prompt, in turn
 HELD_OUT_CHUNKS = 2  # of greedy text, to score the heads on
 CHECKPOINT = "checkpoint.pt"
@@ -95,7 +95,7 @@ class HeadsRecipe:
     tokens: Positive = 3_000_000
     new_tokens: Positive = 64
     book_share: Share = 0.15
-    steps: int = 16_000
+    steps: int = 32_000
     batch: int = 512
     lr: float = 3e-3
     seed: Seed = 7

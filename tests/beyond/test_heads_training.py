@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -10,6 +11,7 @@ from medusa_lib.beyond.heads_training import (
     DECAY,
     NOT_GUESSED,
     RANKS,
+    SOFT,
     Joint,
     Texts,
     Training,
@@ -26,6 +28,7 @@ from medusa_lib.beyond.heads_training import (
     read_texts,
     right_ranks,
     self_distilled,
+    soft_loss,
     top_accuracy,
     train_steps,
     write_texts,
@@ -95,6 +98,52 @@ def test_the_loss_weighs_heads_by_the_papers_powers() -> None:
     two = F.cross_entropy(scores[known, 1], places[known, 1])
     assert torch.allclose(heads_loss(scores, places), one + DECAY * two)
     assert heads_loss(scores, torch.full((5, 2), NOT_GUESSED)) == 0
+
+
+def test_the_soft_loss_is_least_where_heads_say_what_the_model_says() -> None:
+    wanted = torch.randn(6, 2, 5, generator=make_generator(3))
+    by_hand = sum(
+        DECAY**head * t * float(torch.distributions.Categorical(logits=each / t).entropy().mean())
+        for t in SOFT
+        for head, each in enumerate(wanted.unbind(dim=1))
+    )
+    least = float(soft_loss(wanted + 3, wanted))  # a number added to all changes no distribution
+    assert least == pytest.approx(by_hand, rel=1e-5)
+    for seed in range(20):
+        other = wanted + 0.3 * torch.randn(6, 2, 5, generator=make_generator(seed))
+        assert float(soft_loss(other, wanted)) > least
+
+
+def test_what_the_model_had_ahead_stands_where_the_guesses_belong() -> None:
+    ids = torch.arange(20)[None]
+    texts = Texts(ids, ids[..., None].half(), ids + 100, start=4)
+    examples = joined([examples_of(texts, 3)] * 2)
+    chosen = torch.tensor([0, 13, 14, 27])
+    ahead = examples.ahead(chosen)[..., 0]
+    assert torch.equal(ahead + 100, examples.labels[chosen].half())
+
+
+def overlaps(heads, lm, examples) -> float:
+    """How often a guess drawn from the heads would hold at temperature 0.8, the mean of all."""
+    scores = heads(examples.hidden.float(), examples.tokens)
+    said = examples.ahead(torch.arange(len(examples))).float()
+    said = said @ lm.model.get_output_embeddings().weight[heads.vocab].t()
+    q, p = (torch.softmax(each / 0.8, dim=-1) for each in (scores, said))
+    return float(torch.minimum(p, q).sum(dim=-1).mean())
+
+
+@torch.no_grad()
+def test_softly_taught_heads_overlap_more_with_the_model(tiny_gpt2) -> None:
+    examples = self_distilled(tiny_gpt2, 2000, 3, make_generator(5), Writing(64, 6, 16, 1.0))
+    found = {}
+    for soft in (False, True):
+        training = Training(steps=120, batch=128, lr=0.01, soft=soft)
+        shape = HeadsShape("hydra", 3, examples.states.shape[1], 32, 99)
+        learner = make_heads(tiny_gpt2, shape, examples, training)
+        with torch.enable_grad():
+            list(train_steps(learner, examples, training, tiny_gpt2.vocab_size))
+        found[soft] = overlaps(learner.heads, tiny_gpt2, examples)
+    assert found[True] > found[False] + 0.05
 
 
 def test_heads_learn_what_a_tiny_model_says(tiny_gpt2, tiny_llama) -> None:
