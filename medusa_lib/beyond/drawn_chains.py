@@ -13,7 +13,7 @@ from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
 from medusa_lib.beyond.one_pass import Branch, State
 from medusa_lib.steps.sampling import draw_from, nucleus_probs
 
-SPAN = 2  # tokens; where texts vary, a longer chain seldom holds
+SPAN = 3  # tokens; where texts vary, a longer chain seldom holds
 
 
 class DrawnChain(FromHidden):

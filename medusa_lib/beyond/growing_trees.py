@@ -35,7 +35,8 @@ def draft_best_first(
     """
     hidden, taken = hidden[None].float(), {}  # [1, width]; node → token
     if heads.quick is not None:
-        counts, least = (growth.most, depth, growth.ranks), (growth.least, growth.least_open)
+        counts = growth.most, depth, growth.ranks
+        least = growth.least, growth.least_open, heads.shape.heat
         return in_order(named(heads.quick.tree(hidden, token, counts, *least)))
     waiting = guesses_after(heads, hidden, (-1.0, (), token, hidden), growth)
     while waiting and len(taken) < growth.most:
@@ -68,7 +69,7 @@ def guesses_after(
     """What the next head guesses to follow a guess, the likeliest first."""
     minus_chance, node, token, before = guess
     before = heads.step(len(node), hidden, before, token)  # [1, width]
-    scores = heads.out(before)[0].cpu().numpy()  # [words]
+    scores = heads.out(before)[0].cpu().numpy() / heads.shape.heat  # [words]
     best = best_shares(scores, growth.ranks, -minus_chance, growth.least)
     return [
         (-share, (*node, rank), heads.words[word], before)

@@ -23,6 +23,7 @@ from medusa_lib.steps.model import LM
 
 TEMPERATURES = (0.0, 0.8, 0.0, 0.4)  # of texts to learn from, in turn: half are its own choices
 SOFT = (0.8, 0.25)  # temperatures at which heads learn distributions
+HEATS = [step / 20 for step in range(2, 31)]  # of which the fitting one is taken
 DECAY = 0.8  # how much less each further head counts in the loss, the paper's
 REPEATED = 6  # tokens in a row that, seen before, make a text a repetition
 RANKS = 10  # the right token's place among a head's guesses is counted up to this
@@ -325,6 +326,22 @@ def right_ranks(heads: MedusaHeads, examples: Examples, vocab_size: int) -> torc
         rank = found.int().argmax(dim=-1)  # [n, K]
         ranks.append(torch.where(found.any(dim=-1), rank, RANKS))
     return torch.cat(ranks)
+
+
+@torch.inference_mode()
+def fitted_heat(heads: MedusaHeads, examples: Examples, vocab_size: int) -> float:
+    """The temperature at which the heads' distributions fit the model's own choices best.
+
+    As Guo et al. 2017 calibrate a classifier: by the cross-entropy on held-out examples.
+    """
+    places = places_in(heads.vocab.cpu(), examples.labels, vocab_size)  # [n, K]
+    device, losses = heads.vocab.device, torch.zeros(len(HEATS))
+    for part in torch.arange(len(examples)).split(2048):
+        hidden = examples.states[examples.at[part]].float().to(device)
+        scores = heads(hidden, examples.tokens[part].to(device)).cpu()  # [batch, K, words]
+        for i, heat in enumerate(HEATS):
+            losses[i] += len(part) * heads_loss(scores / heat, places[part])
+    return HEATS[int(losses.argmin())]
 
 
 def top_accuracy(ranks: torch.Tensor, most: int = 5) -> list[list[float]]:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medusa_lib.base.checks import check_fields, check_int
-from medusa_lib.base.words import Node, Positive
+from medusa_lib.base.words import Node, Positive, Temperature
 from medusa_lib.beyond.one_pass import FAMILIES, Branch, State, check_tree_fits, empty_cache
 from medusa_lib.beyond.trees import parents_of
 from medusa_lib.engine.twin import stamp, version_of
@@ -37,6 +37,7 @@ class HeadsShape:
 
     count: heads, K. inner: numbers between the two layers of Hydra's block. words: how many
     tokens the heads can guess, the model's most frequent ones; all others are never drafted.
+    heat: the temperature at which their probabilities are those of the model's own choices.
     """
 
     kind: str = "hydra"
@@ -44,11 +45,14 @@ class HeadsShape:
     width: Positive = 256
     inner: Positive = 512
     words: Positive = 1536
+    heat: Temperature = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         check_fields(self)
+        if not self.heat > 0:
+            raise ValueError(f"heat must be a number > 0, got {self.heat!r}")
 
 
 class MedusaHeads(nn.Module):

@@ -18,12 +18,14 @@ from medusa_lib.beyond.drafters import (
 )
 from medusa_lib.beyond.drawn_chains import DrawnChain
 from medusa_lib.beyond.early_exit import early_exit
-from medusa_lib.beyond.growing_trees import GrowingDrafter
+from medusa_lib.beyond.growing_trees import GrowingDrafter, Growth
 from medusa_lib.beyond.heads_files import shipped_heads
 from medusa_lib.beyond.lookahead import LookaheadDrafter
 from medusa_lib.beyond.medusa_heads import HeadsDrafter, chain_of
 from medusa_lib.steps.device import make_generator
 from medusa_lib.steps.model import LM
+
+IN_CACHE = 16_000_000  # weights, of two bytes each; a processor's last cache holds about as many
 
 
 def ngram_or_heads(lm: LM) -> FirstOf:
@@ -89,5 +91,11 @@ def make_drafter(
 
 
 def tree_drafter(lm: LM) -> GrowingDrafter:
-    """The shipped heads with a tree that grows as it goes. Raises HeadsError if none fit `lm`."""
-    return GrowingDrafter(shipped_heads(lm)[0])
+    """The shipped heads with a tree that grows as it goes. Raises HeadsError if none fit `lm`.
+
+    Where all weights lie in the processor's cache, each position costs, and what is unlikely to
+    hold is not worth one. Elsewhere a pass reads the weights for all of them.
+    """
+    numbers = sum(weight.numel() for weight in lm.model.parameters())
+    sure = Growth(least=0.25, least_open=0.3) if numbers < IN_CACHE else Growth()
+    return GrowingDrafter(shipped_heads(lm)[0], sure)

@@ -754,11 +754,11 @@ def largest(numbers: Array, count: int) -> int:
 
 
 @njit(**INNER)
-def shares_of(scores: Array) -> np.float32:
+def shares_of(scores: Array, temperature: float) -> np.float32:
     """Scores → their softmax, but for the division by the sum that is returned."""
     top, total = scores[largest(scores, len(scores))], np.float32(0)
     for i in range(len(scores)):
-        scores[i] = exp(scores[i] - top)
+        scores[i] = exp((scores[i] - top) / np.float32(temperature))
     for i in range(len(scores)):
         total += scores[i]
     return total
@@ -806,9 +806,7 @@ def drawn_by(token: int, h: Hydra, rows: Rows, crew: Crew, drawing: Drawing) -> 
     """A chain as chain_by's, each token drawn from what its head says at a temperature."""
     for place in range(len(drawing.chances)):
         shares = guess(place, place, token, Asking(h, rows, crew)).copy()
-        for i in range(len(shares)):
-            shares[i] /= np.float32(drawing.temperature)
-        shares_of(shares)
+        shares_of(shares, drawing.temperature)
         if drawing.top_p < 1:
             keep_nucleus(shares, drawing.top_p)
         whole = 0.0
@@ -847,6 +845,7 @@ class Limits(NamedTuple):
     ranks: int
     least: float
     least_open: float
+    heat: float
 
 
 class Waiting(NamedTuple):
@@ -866,7 +865,7 @@ def guess_on(after: Array, chance: float, limits: Limits, waiting: Waiting, g: A
     """Ask the next head what follows a guess that has joined at place `after[1]`."""
     waits, asked = waiting.counts
     shares = guess(asked, after[4], after[0], g).copy()
-    part, left = chance / shares_of(shares), chance
+    part, left = chance / shares_of(shares, limits.heat), chance
     for rank in range(min(limits.ranks, len(shares))):
         place = largest(shares, len(shares))
         share = part * shares[place]

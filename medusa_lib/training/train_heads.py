@@ -33,6 +33,7 @@ from medusa_lib.beyond.heads_training import (
     Texts,
     Training,
     examples_of,
+    fitted_heat,
     joined,
     make_heads,
     openings,
@@ -471,6 +472,8 @@ def export_heads(
     Everything is measured on the heads as they are loaded again, in half precision.
     """
     lm, out = job.lm, job.out
+    heat = fitted_heat(learner.heads, held_out["own text"], lm.vocab_size)
+    learner.heads.shape = dataclasses.replace(learner.heads.shape, heat=heat)
     save_heads(learner.heads, lm, [(0,)], out)
     heads, _ = load_heads(lm, out)
     ranks = {name: right_ranks(heads, part, lm.vocab_size) for name, part in held_out.items()}

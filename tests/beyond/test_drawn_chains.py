@@ -54,7 +54,7 @@ def test_a_nucleus_holds_the_fewest_words(tiny_gpt2) -> None:
 def test_a_drawn_chain_is_accepted_more_often_than_the_best_guesses(lm) -> None:
     def accepted(drafter) -> float:
         runs = [
-            speculate(lm, "The king said", drafter(seed), 48, SPAN, 0.8, seed=seed)
+            speculate(lm, "The king said", drafter(seed), 48, 2, 0.8, seed=seed)
             for seed in range(6)
         ]
         loops = [loop for run in runs for loop in run.loops]

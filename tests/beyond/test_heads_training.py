@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
+from heads import random_heads
 
 from medusa_lib import encode, make_generator, run_greedy
 from medusa_lib.beyond.heads_training import (
@@ -17,6 +20,7 @@ from medusa_lib.beyond.heads_training import (
     Training,
     Writing,
     examples_of,
+    fitted_heat,
     frequent,
     heads_loss,
     is_fresh,
@@ -144,6 +148,18 @@ def test_softly_taught_heads_overlap_more_with_the_model(tiny_gpt2) -> None:
             list(train_steps(learner, examples, training, tiny_gpt2.vocab_size))
         found[soft] = overlaps(learner.heads, tiny_gpt2, examples)
     assert found[True] > found[False] + 0.05
+
+
+@pytest.mark.parametrize("heat", [0.3, 0.5, 1.0])
+def test_the_heat_is_that_of_the_models_choices(tiny_gpt2, heat) -> None:
+    """Labels drawn from the heads' own distributions at a temperature give that temperature."""
+    heads, generator = random_heads(tiny_gpt2), make_generator(4)
+    examples = self_distilled(tiny_gpt2, 2000, 3, generator, Writing(64, 6, 16, 1.0))
+    probs = torch.softmax(heads(examples.hidden.float(), examples.tokens).detach() / heat, dim=-1)
+    drawn = torch.multinomial(probs.flatten(0, 1), 1, generator=generator)
+    labels = heads.vocab[drawn].view_as(examples.labels)
+    found = fitted_heat(heads, dataclasses.replace(examples, labels=labels), tiny_gpt2.vocab_size)
+    assert abs(found - heat) <= 0.1
 
 
 def test_heads_learn_what_a_tiny_model_says(tiny_gpt2, tiny_llama) -> None:

@@ -92,7 +92,8 @@ def test_a_tree_that_heads_cannot_draft_is_refused(nodes, refuses) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("kind", "eagle"), ("count", 0), ("inner", 0), ("words", 0), ("width", 0)]
+    ("field", "value"),
+    [("kind", "eagle"), ("count", 0), ("inner", 0), ("words", 0), ("width", 0), ("heat", 0.0)],
 )
 def test_a_bad_shape_is_refused(field, value, refuses) -> None:
     with refuses(field):
