@@ -22,6 +22,7 @@ from medusa_lib.engine.forward import (
     Fed,
     Hydra,
     Limits,
+    Own,
     Rows,
     Weights,
     address_of,
@@ -92,9 +93,10 @@ class PlainLoops:
     def compiled(self, cache: ArrayCache, fed: Fed) -> int:
         """Where the code of one thread's work lies; Fed is of the same types in every pass."""
         row = np.zeros((1, 1), np.float32)
-        desk, crew = Desk(row, row[None], row, row), Crew(0, 1, BOARD, BOARD)
+        desk, crew = Desk(row, row[None], row, row, BOARD), Crew(0, 1, BOARD, BOARD)
+        rooms = Own(*[row[None]] * len(Own._fields))
         kept = cache.keys, cache.values
-        return address_of(one_thread, self.weights, kept, fed, desk, crew)
+        return address_of(one_thread, self.weights, kept, fed, rooms, desk, crew)
 
     def fed(
         self,

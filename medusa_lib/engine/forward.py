@@ -2,8 +2,9 @@
 
 You can skip this module: nothing in a lesson depends on how it works. It is what
 `model(input_ids)` computes, with a cache, one number after the other; numba makes machine code
-of it. Read it from the end: `forward` is the whole pass, `block` one layer, `attend` its
-attention, and `times_strip` is where nearly all of the time goes.
+of it. Read it from the end: `forward` is the whole pass, `one_thread` what each thread does of it,
+`attention` and `network` the halves of a layer, and `times_strip` is where nearly all of the time
+goes.
 
 All compiled functions stand in this one file: numba keeps them on disk until the file changes.
 """
@@ -101,6 +102,24 @@ class Desk(NamedTuple):
     pieces: Array  # [pieces, n, strips · STRIP], what each piece of a layer would add
     hidden: Array  # [rows, width], of the last tokens
     logits: Array  # [rows, strips · STRIP]
+    board: Array  # see Crew
+
+
+class Own(NamedTuple):
+    """What each thread of a pass has for itself: `[threads, n, …]`, a row for each token.
+
+    All of it is asked for before the threads start: one that got no memory would be waited for.
+    """
+
+    inside: Array  # [threads, n, width], what a layer is given
+    qkv: Array
+    q: Array  # [threads, n, size]
+    scores: Array  # [threads, n, seen + n, rounded up to whole strips]
+    mixed: Array
+    heads: Array  # [threads, n, shared · size]
+    up: Array
+    gate: Array
+    inner: Array
 
 
 @intrinsic
@@ -318,7 +337,9 @@ def call_at(_context: object, address: types.Type, given: types.Type):  # noqa: 
         convention, values = context.call_conv, unpack_tuple(b, args[1], len(kinds))
         pointer = convention.get_function_type(types.none, kinds).as_pointer()
         code = b.inttoptr(args[0], pointer)
-        convention.call_function(b, code, types.none, kinds, values)
+        status, _ = convention.call_function(b, code, types.none, kinds, values)
+        with b.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(b, status)
         return context.get_dummy_value()
 
     return types.void(address, given), generate
@@ -442,9 +463,9 @@ def silu(x: np.float32, steepness: np.float32) -> np.float32:
 
 
 @njit(**INNER)
-def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
-    """Layer norm of rows `[n, width]`, or RMS norm if not centred → the same shape."""
-    out, width = np.empty_like(x), np.float32(x.shape[1])
+def normed(x: Array, norm: Array, eps: float, centred: bool, out: Array) -> None:
+    """Layer norm of rows `[n, width]`, or RMS norm if not centred → out."""
+    width = np.float32(x.shape[1])
     for r in range(len(x)):
         mean = square = np.float32(0)
         if centred:
@@ -455,7 +476,6 @@ def normed(x: Array, norm: Array, eps: float, centred: bool) -> Array:
         by = ONE / np.sqrt(square / width + np.float32(eps))
         for i in range(x.shape[1]):
             out[r, i] = (x[r, i] - mean) * by * norm[0, i] + norm[1, i]
-    return out
 
 
 @njit(**FAST)
@@ -469,17 +489,18 @@ def activated(up: Array, gate: Array, gated: bool, out: Array) -> None:
 
 
 @njit(**WOVEN)
-def network_piece(x: Array, w: Weights, at: Part, out: Array) -> None:
-    """What one piece of a layer's network adds: x `[n, width]` → out `[n, strips · STRIP]`.
+def network_piece(at: Part, w: Weights, own: Own, out: Array) -> None:
+    """What one piece of a layer's network adds → out `[n, strips · STRIP]`.
 
     at: the layer and the piece.
     """
-    up, inner = linear(x, w.up[at], w.up_bias[at]), np.empty((len(x), w.down.shape[3]), np.float32)
-    gate = linear(x, w.gate[at], w.gate_bias[at]) if w.gated else up
-    for r in range(len(x)):
-        activated(up[r], gate[r], w.gated, inner[r])
-    down = w.down[at]
-    some_strips(inner, down, out, (0, len(down)), inner.shape[1])
+    strips, down = (0, w.up.shape[2]), w.down[at]
+    some_linear(own.inside, w.up[at], w.up_bias[at], own.up, strips)
+    if w.gated:
+        some_linear(own.inside, w.gate[at], w.gate_bias[at], own.gate, strips)
+    for r in range(len(out)):
+        activated(own.up[r], own.gate[r], w.gated, own.inner[r])
+    some_strips(own.inner, down, out, (0, len(down)), down.shape[1])
 
 
 @njit(**WOVEN)
@@ -497,7 +518,7 @@ def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed) -> No
     size = keys.shape[1]
     key, value = w.shared * size, (w.shared + 1) * size
     for r in range(len(qkv)):
-        turned, at = qkv[r, key : key + size].copy(), fed.seen + r
+        turned, at = qkv[r, key : key + size], fed.seen + r
         turn(turned, w.turns, fed.positions[r])
         for i in range(size):
             keys[at // STRIP, i, at % STRIP] = turned[i]
@@ -519,44 +540,42 @@ def softmax(scores: Array) -> None:
 
 
 @njit(**WOVEN)
-def one_head(q: Array, keys: Array, values: Array, fed: Fed, out: Array) -> None:
+def one_head(q: Array, keys: Array, values: Array, fed: Fed, scores: Array, out: Array) -> None:
     """One head: q `[n, size]` times keys, softmax, times values → out `[n, strips · STRIP]`.
 
     keys `[room / STRIP, size, STRIP]` and values `[size / STRIP, room, STRIP]` lie in strips.
+    scores: room for those, `[n, seen + n]`, rounded up to whole strips.
     """
-    (rows, size), count = q.shape, fed.seen + len(q)
-    strips, unmasked = -(-count // STRIP), count - fed.mask.shape[1]
-    scores = np.empty((rows, strips * STRIP), np.float32)
-    some_strips(q, keys, scores, (0, strips), size)
-    for r in range(rows):
+    count, room = fed.seen + len(q), scores.shape[1]
+    unmasked = count - fed.mask.shape[1]
+    some_strips(q, keys, scores, (0, room // STRIP), q.shape[1])
+    for r in range(len(q)):
         for t in range(fed.mask.shape[1]):
             scores[r, unmasked + t] += fed.mask[r, t]
-        for t in range(count if fed.mask.size else fed.seen + r + 1, strips * STRIP):
+        for t in range(count if fed.mask.size else fed.seen + r + 1, room):
             scores[r, t] = HIDDEN
         softmax(scores[r])
     some_strips(scores, values, out, (0, len(values)), count)
 
 
 @njit(**WOVEN)
-def attention_piece(x: Array, w: Weights, at: Part, cache: Cached, fed: Fed, out: Array) -> None:
-    """What the heads that share keys and values add: x `[n, width]` → out `[n, strips · STRIP]`.
+def attention_piece(at: Part, w: Weights, cache: Cached, fed: Fed, own: Own, out: Array) -> None:
+    """What the heads that share keys and values add → out `[n, strips · STRIP]`.
 
     at: the layer, and the head for keys and values.
     """
-    keys, values, rows = cache[0][at], cache[1][at], len(x)
-    size, qkv = keys.shape[1], linear(x, w.qkv[at], w.qkv_bias[at])
-    remember(qkv, w, keys, values, fed)
-    q, mixed = np.empty((rows, size), np.float32), room_for(rows, values)
-    heads, mix = np.empty((rows, w.shared * size), np.float32), w.mix[at]
+    keys, values, size, mix = cache[0][at], cache[1][at], own.q.shape[1], w.mix[at]
+    some_linear(own.inside, w.qkv[at], w.qkv_bias[at], own.qkv, (0, w.qkv.shape[2]))
+    remember(own.qkv, w, keys, values, fed)
     for head in range(w.shared):
-        for r in range(rows):
+        for r in range(len(out)):
             for i in range(size):
-                q[r, i] = qkv[r, head * size + i] * np.float32(w.scale)
-            turn(q[r], w.turns, fed.positions[r])
-        one_head(q, keys, values, fed, mixed)
-        for r in range(rows):
-            copy(mixed[r, :size], heads[r, head * size :])
-    some_strips(heads, mix, out, (0, len(mix)), heads.shape[1])
+                own.q[r, i] = own.qkv[r, head * size + i] * np.float32(w.scale)
+            turn(own.q[r], w.turns, fed.positions[r])
+        one_head(own.q, keys, values, fed, own.scores, own.mixed)
+        for r in range(len(out)):
+            copy(own.mixed[r, :size], own.heads[r, head * size :])
+    some_strips(own.heads, mix, out, (0, len(mix)), mix.shape[1])
 
 
 @njit(**INNER)
@@ -582,43 +601,79 @@ def desk_for(w: Weights, fed: Fed, hidden: Array) -> Desk:
         if w.places.size:
             add(x[r], w.places[fed.positions[r]])
     said = np.empty((pieces, count, w.down.shape[2] * STRIP), np.float32)
-    return Desk(x, said, hidden, room_for(len(hidden), w.output))
+    board = board_for(STEPS * len(w.qkv) + 1, fed.threads)
+    return Desk(x, said, hidden, room_for(len(hidden), w.output), board)
+
+
+@njit(**INNER)
+def room_of(w: Weights, cache: Cached, fed: Fed) -> Own:
+    """Room for all threads."""
+    threads, rows, width, size = fed.threads, len(fed.ids), w.tokens.shape[1], cache[0].shape[3]
+    strips = -(-(fed.seen + rows) // STRIP)
+    return Own(
+        np.empty((threads, rows, width), np.float32),
+        np.empty((threads, rows, w.qkv.shape[2] * STRIP), np.float32),
+        np.empty((threads, rows, size), np.float32),
+        np.empty((threads, rows, strips * STRIP), np.float32),
+        np.empty((threads, rows, cache[1].shape[2] * STRIP), np.float32),
+        np.empty((threads, rows, w.mix.shape[3]), np.float32),
+        np.empty((threads, rows, w.up.shape[2] * STRIP), np.float32),
+        np.empty((threads, rows, w.gate.shape[2] * STRIP), np.float32),
+        np.empty((threads, rows, w.down.shape[3]), np.float32),
+    )
 
 
 @njit(**WOVEN)
-def block(w: Weights, layer: int, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
-    """One layer of the model: attention, then a small network, both added to x in place."""
-    x, heads, pieces = desk.x, w.qkv.shape[1], w.up.shape[1]
-    inside = normed(x, w.norms[2 * layer], w.eps, not w.gated)
-    for first, last in parts_for(crew, heads):
+def part_of(own: Own, me: int) -> Own:
+    """A thread's own part of the room: `[n, …]`."""
+    first = own.inside[me], own.qkv[me], own.q[me], own.scores[me], own.mixed[me], own.heads[me]
+    return Own(*first, own.up[me], own.gate[me], own.inner[me])
+
+
+@njit(**WOVEN)
+def attention(
+    layer: int, w: Weights, cache: Cached, fed: Fed, own: Own, all_of: tuple[Desk, Crew]
+) -> None:
+    """The first half of a layer: this thread's part of the heads, added to x."""
+    desk, crew = all_of
+    normed(desk.x, w.norms[2 * layer], w.eps, not w.gated, own.inside)
+    for first, last in parts_for(crew, w.qkv.shape[1]):
         for head in range(first, last):
-            attention_piece(inside, w, (layer, head), cache, fed, desk.pieces[head])
-    add_pieces(desk, heads, w.mix_bias[layer], crew)
-    inside = normed(x, w.norms[2 * layer + 1], w.eps, not w.gated)
-    for first, last in parts_for(crew, pieces):
+            attention_piece((layer, head), w, cache, fed, own, desk.pieces[head])
+    add_pieces(desk, w.qkv.shape[1], w.mix_bias[layer], crew)
+
+
+@njit(**WOVEN)
+def network(layer: int, w: Weights, own: Own, desk: Desk, crew: Crew) -> None:
+    """The second half: this thread's part of a small network for each row alone, added to x."""
+    normed(desk.x, w.norms[2 * layer + 1], w.eps, not w.gated, own.inside)
+    for first, last in parts_for(crew, w.up.shape[1]):
         for piece in range(first, last):
-            network_piece(inside, w, (layer, piece), desk.pieces[piece])
-    add_pieces(desk, pieces, w.down_bias[layer], crew)
+            network_piece((layer, piece), w, own, desk.pieces[piece])
+    add_pieces(desk, w.up.shape[1], w.down_bias[layer], crew)
 
 
 @njit(cache=True, **INNER)
-def one_thread(w: Weights, cache: Cached, fed: Fed, desk: Desk, crew: Crew) -> None:
+def one_thread(w: Weights, cache: Cached, fed: Fed, rooms: Own, desk: Desk, crew: Crew) -> None:
     """What each thread does in a pass: all of it, but of each step its part only."""
+    own = part_of(rooms, crew.me)
     for layer in range(len(w.qkv)):
-        block(w, layer, cache, fed, desk, crew)
+        attention(layer, w, cache, fed, own, (desk, crew))
+        network(layer, w, own, desk, crew)
     last = desk.x[len(desk.x) - len(desk.hidden) :]
-    said = normed(last, w.norms[-1], w.eps, not w.gated)
-    for r in range(len(said) if crew.me == 0 else 0):
+    said = own.inside[: len(last)]
+    normed(last, w.norms[-1], w.eps, not w.gated, said)
+    for r in range(len(last) if crew.me == 0 else 0):
         copy(said[r], desk.hidden[r])
     for part in parts_for(crew, len(w.output)):
-        some_strips(said, w.output, desk.logits, part, said.shape[1])
+        some_strips(said, w.output, desk.logits, part, w.output.shape[1])
 
 
 @njit(parallel=True, **INNER)
-def by_all(code: int, w: Weights, cache: Cached, fed: Fed, desk: Desk, board: Array) -> None:
+def by_all(code: int, w: Weights, cache: Cached, fed: Fed, rooms: Own, desk: Desk) -> None:
     """The threads' start: numba lets each of them have one number of the range."""
     for me in prange(fed.threads):
-        call_at(code, (w, cache, fed, desk, crew_of(me, fed.threads, board)))
+        call_at(code, (w, cache, fed, rooms, desk, crew_of(me, fed.threads, desk.board)))
 
 
 @njit(cache=True, **FAST)
@@ -630,7 +685,7 @@ def forward(code: int, w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Ar
     them.
     """
     desk = desk_for(w, fed, hidden)
-    by_all(code, w, cache, fed, desk, board_for(STEPS * len(w.qkv) + 1, fed.threads))
+    by_all(code, w, cache, fed, room_of(w, cache, fed), desk)
     return desk.logits
 
 
