@@ -772,11 +772,24 @@ def guess(at: int, row: int, token: int, g: Asking) -> Array:
     return scores[0, : len(h.vocab)]
 
 
+@njit(**INNER)
+def largest(numbers: Array, count: int) -> int:
+    """The place of the largest of the first `count` numbers, of equal ones the first."""
+    top = numbers[0]
+    for i in range(count):  # without places, so that 16 numbers go at a time
+        top = max(top, numbers[i])
+    for i in range(count):
+        if numbers[i] == top:
+            return i
+    return 0
+
+
 @njit(cache=True, **INNER)
 def chain_by(token: int, h: Hydra, rows: Rows, crew: Crew, drafted: Array) -> None:
     """The best guess of each head, each told the one before → this thread's row of drafted."""
     for place in range(drafted.shape[1]):
-        token = h.vocab[np.argmax(guess(place, place, token, Asking(h, rows, crew)))]
+        scores = guess(place, place, token, Asking(h, rows, crew))
+        token = h.vocab[largest(scores, len(scores))]
         drafted[crew.me, place] = token
 
 
@@ -796,16 +809,6 @@ def hydra_chain(code: int, token: int, h: Hydra, hidden: Array, drafted: Array) 
     threads, count = drafted.shape
     chain_by_all(code, token, h, rows_for(hidden, h, count, threads), drafted)
     return drafted[0]
-
-
-@njit(**INNER)
-def largest(numbers: Array, count: int) -> int:
-    """The place of the largest of the first `count` numbers."""
-    best = 0
-    for i in range(1, count):
-        if numbers[i] > numbers[best]:
-            best = i
-    return best
 
 
 @njit(**INNER)
