@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from medusa_lib.base.checks import checked
 from medusa_lib.base.words import Generator, Temperature, TopP
 from medusa_lib.beyond.medusa_heads import FromHidden, MedusaHeads
 from medusa_lib.beyond.one_pass import Branch, State
@@ -21,6 +22,7 @@ class DrawnChain(FromHidden):
 
     span = SPAN
 
+    @checked
     def __init__(
         self, heads: MedusaHeads, temperature: Temperature, top_p: TopP, generator: Generator
     ) -> None:

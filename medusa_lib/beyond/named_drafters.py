@@ -38,6 +38,7 @@ def ngram_or_heads(lm: LM) -> FirstOf:
     return FirstOf(ngram, tree_drafter(lm))
 
 
+@checked
 def chain_drafter(
     lm: LM, temperature: Temperature, top_p: TopP, generator: Generator
 ) -> HeadsDrafter | DrawnChain:
