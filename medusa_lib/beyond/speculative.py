@@ -168,7 +168,7 @@ def distributions(probs: Sequence[Probs], count: int, size: int) -> list[Probs]:
 
     Vectors of numpy will do, and a matrix `[n, size]`. Raises ValueError for too few or others.
     """
-    if isinstance(probs, torch.Tensor) and probs.shape == (count, size):
+    if count and isinstance(probs, torch.Tensor) and probs.shape == (count, size):
         whole = probs.detach().cpu().double()
         errors = (whole.sum(dim=1) - 1).abs()  # [n]
         if float(whole.min()) >= 0 and float(errors.max()) <= SUM_ERROR:

@@ -1,7 +1,7 @@
 """How many threads share a pass just now: as many as pay, as measured while decoding.
 
-Threads of one product wait for each other. Where another program takes a core, one of them sleeps
-for milliseconds in each of a pass's dozens of products, and the others wait. So small passes are
+Threads of one pass wait for each other. Where another program takes a core, one of them sleeps for
+milliseconds in many of the pass's dozens of steps, and the others wait. So small passes are
 timed, now with all threads, now with one, and the quicker way is taken for a while. While one
 thread has to wait for its core, all are not tried: that would take a hundred times as long. You
 can skip this module: no text depends on it, and no lesson on how it works.

@@ -572,3 +572,19 @@ def test_a_seed_of_numpys_is_the_same_seed(lm) -> None:
         speculate(lm, PROMPTS[0], None, 9, temperature=0.9, seed=seed) for seed in (7, np.int32(7))
     ]
     assert runs[0].new_ids == runs[1].new_ids
+
+
+@pytest.mark.parametrize("probs", [[], torch.zeros(0, 14), np.zeros((0, 14))])
+def test_no_draft_needs_no_distribution(probs) -> None:
+    """Whatever holds none of them."""
+    assert speculative.distributions(probs, 0, 14) == []
+
+
+def test_a_matrix_of_distributions_is_looked_at_row_by_row_where_it_is_wrong() -> None:
+    good = torch.full((2, 4), 0.25)
+    assert all(torch.equal(q, good[0].double()) for q in speculative.distributions(good, 2, 4))
+    for wrong in (-0.1, 0.9, float("nan"), float("inf")):
+        bad = good.clone()
+        bad[1, 2] = wrong
+        with pytest.raises(ValueError, match="probs must be"):
+            speculative.distributions(bad, 2, 4)
