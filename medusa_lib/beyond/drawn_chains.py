@@ -35,7 +35,6 @@ class DrawnChain(FromHidden):
         return Branch() if told is None else Branch(*draw_chain(*told, count, self.drawing))
 
 
-@torch.inference_mode()
 def draw_chain(
     heads: MedusaHeads,
     hidden: torch.Tensor,
@@ -48,10 +47,23 @@ def draw_chain(
     hidden: `[width]`. drawing: temperature, top_p and the source of chance.
     """
     temperature, top_p, generator = drawing
-    hidden = before = hidden[None].float()  # [1, width]
     if heads.quick is not None:
         chances = torch.rand(count, dtype=torch.float64, generator=generator)
         return heads.quick.drawn(hidden, token, chances, temperature, top_p)
+    return drawn_guesses(heads, hidden, token, count, drawing)
+
+
+@torch.inference_mode()
+def drawn_guesses(
+    heads: MedusaHeads,
+    hidden: torch.Tensor,
+    token: int,
+    count: int,
+    drawing: tuple[float, float, torch.Generator],
+) -> tuple[list[int], torch.Tensor]:
+    """What draw_chain draws, by torch."""
+    temperature, top_p, generator = drawing
+    hidden = before = hidden[None].float()  # [1, width]
     tokens, probs = [token], torch.zeros(count, len(heads.embedding), dtype=torch.float64)
     for head in range(count):
         before = heads.step(head, hidden, before, tokens[-1])

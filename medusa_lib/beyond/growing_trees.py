@@ -23,7 +23,6 @@ from medusa_lib.steps.model import LM
 Guess = tuple[float, Node, int, torch.Tensor]
 
 
-@torch.inference_mode()
 def draft_best_first(
     heads: MedusaHeads, hidden: torch.Tensor, token: int, growth: Growth, depth: int
 ) -> tuple[list[int], Parents]:
@@ -33,11 +32,19 @@ def draft_best_first(
     enough the next head guesses what follows it. How likely: the product of the heads'
     probabilities on the way to it.
     """
+    if heads.quick is None:
+        return in_order(grown_tree(heads, hidden, token, growth, depth))
+    counts = growth.most, depth, growth.ranks
+    least = growth.least, growth.least_open, heads.shape.heat
+    return in_order(named(heads.quick.tree(hidden, token, counts, *least)))
+
+
+@torch.inference_mode()
+def grown_tree(
+    heads: MedusaHeads, hidden: torch.Tensor, token: int, growth: Growth, depth: int
+) -> dict[Node, int]:
+    """What draft_best_first drafts, by torch → node and token."""
     hidden, taken = hidden[None].float(), {}  # [1, width]; node → token
-    if heads.quick is not None:
-        counts = growth.most, depth, growth.ranks
-        least = growth.least, growth.least_open, heads.shape.heat
-        return in_order(named(heads.quick.tree(hidden, token, counts, *least)))
     waiting = guesses_after(heads, hidden, (-1.0, (), token, hidden), growth)
     while waiting and len(taken) < growth.most:
         likeliest = heapq.heappop(waiting)
@@ -46,7 +53,7 @@ def draft_best_first(
         if len(node) < depth and -minus_chance >= growth.least_open and len(taken) < growth.most:
             for following in guesses_after(heads, hidden, likeliest, growth):
                 heapq.heappush(waiting, following)
-    return in_order(taken)
+    return taken
 
 
 def in_order(taken: dict[Node, int]) -> tuple[list[int], Parents]:

@@ -20,7 +20,7 @@ from medusa_lib.base.checks import check_fields, check_int
 from medusa_lib.base.words import Node, Positive, Temperature
 from medusa_lib.beyond.one_pass import FAMILIES, Branch, State, check_tree_fits, empty_cache
 from medusa_lib.beyond.trees import parents_of
-from medusa_lib.engine.twin import stamp, version_of
+from medusa_lib.engine.twin import is_same, stamp
 from medusa_lib.steps.model import LM
 
 KINDS = ("medusa", "hydra")
@@ -77,8 +77,7 @@ class MedusaHeads(nn.Module):
         else:
             self.up = nn.Linear(2 * shape.width, shape.inner)
             self.down = nn.Linear(shape.inner, shape.width)
-        self.twin: tuple[object, MedusaHeads] | None = None  # see `fast`; none of the weights
-        self.listed: list[int] | None = None
+        self.kept: dict[str, object] = {}  # see `fast` and `words`; none of the weights
         self.quick: Callable | None = None  # a quick twin's way of Hydra's step
         # A block that adds nothing: the head is then the model's own output layer.
         for layer in self.blocks if shape.kind == "medusa" else [self.down]:
@@ -102,25 +101,25 @@ class MedusaHeads(nn.Module):
         return before + self.down(F.silu(self.up(seen)))  # [n, width]
 
     def __getstate__(self) -> dict[str, object]:
-        """What a copy or a file of it holds: all but the twin, which is made anew."""
-        return {**self.__dict__, "twin": None}
+        """What a copy or a file of it holds: all but what was kept, which is made anew."""
+        return {**self.__dict__, "kept": {}}
 
     @property
     def fast(self) -> MedusaHeads:
         """A faster twin for a few rows, made when first asked for."""
-        known = (version_of(self.vocab), stamp(self))
-        if self.twin is None or self.twin[0] != known:
-            self.listed = None
+        now = stamp(self)
+        if not is_same(self.kept.get("stamp"), now):
             plain = self.training or self.out.weight.device.type != "cpu"
-            self.twin = (known, self if plain else quick_heads(self))
-        return self.twin[1]
+            self.kept.clear()
+            self.kept.update(stamp=now, twin=self if plain else quick_heads(self))
+        return self.kept["twin"]
 
     @property
     def words(self) -> list[int]:
         """The token ids that can be guessed, as plain numbers."""
-        if self.listed is None:
-            self.listed = self.vocab.tolist()
-        return self.listed
+        if "words" not in self.kept:
+            self.kept["words"] = self.vocab.tolist()
+        return self.kept["words"]
 
     def forward(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Scores of all heads `[n, K, words]`, each told the true tokens before its guess.
@@ -165,7 +164,7 @@ def say_alike(twin: MedusaHeads, heads: MedusaHeads) -> bool:
     hidden = torch.linspace(-1, 1, heads.shape.width)[None]  # [1, width]
     said = heads.out(heads.step(0, hidden, hidden, torch.zeros(1).long()))  # [1, words]
     if twin.quick is not None:
-        guess = heads.words.index(twin.quick.chain(hidden, 0, 1)[0])
+        guess = heads.words.index(twin.quick.chain(hidden[0], 0, 1)[0])
         return float(said.max() - said[0, guess]) < ALIKE
     ours = twin.out(twin.step(0, hidden, hidden, torch.zeros(1).long()))
     return torch.allclose(ours, said, rtol=ALIKE, atol=ALIKE)
@@ -267,12 +266,17 @@ def draft_tree(
     return [by_depth[place] for place in places_by_depth(nodes)]
 
 
-@torch.inference_mode()
 def draft_chain(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int) -> list[int]:
     """The best guess of each of `count` heads, each told the one before: a tree of one branch."""
-    hidden = before = hidden[None].float()
     if heads.quick is not None:
         return heads.quick.chain(hidden, token, count)
+    return best_guesses(heads, hidden, token, count)
+
+
+@torch.inference_mode()
+def best_guesses(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int) -> list[int]:
+    """What draft_chain drafts, by torch."""
+    hidden = before = hidden[None].float()  # [1, width]
     tokens = [token]
     for head in range(count):
         before = heads.step(head, hidden, before, tokens[-1])

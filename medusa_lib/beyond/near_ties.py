@@ -76,8 +76,12 @@ def best_and_near(row: np.ndarray, tie_bound: float) -> tuple[int, bool]:
     top = float(row[best])
     if not math.isfinite(top):
         raise ValueError("logits must be finite, got NaN or infinity")
-    near = max(top - tie_bound, LOWEST)
-    return best, tie_bound > 0 and np.count_nonzero(row >= near) > 1
+    if tie_bound <= 0:
+        return best, False
+    row[best] = LOWEST  # for as long as it takes to look for the next: two searches are few
+    second = float(row.max())
+    row[best] = top
+    return best, second >= max(top - tie_bound, LOWEST)
 
 
 def settle(lm: LM, ids: Sequence[int]) -> int:

@@ -78,15 +78,15 @@ class PlainLoops:
         scores; None: each token attends to all before it. positions: `[n]`; None: one after the
         other. Raises ValueError for ids that the model does not have.
         """
-        fed = self.fed(cache, ids, mask, positions)
+        threads, began = LOOPS.begin(len(ids) * self.numbers)
+        fed = self.fed(cache, ids, mask, positions, threads)
         if self.code is None:
             self.code = self.compiled(cache, fed)
         # Where nothing is unseen, there is a row less than asked for.
         hidden = np.empty((min(rows, len(ids)), self.weights.tokens.shape[1]), np.float32)
-        kept, kind = (cache.keys, cache.values), (id(self), len(ids))
-        with LOOPS.sharing(kind, len(ids) * self.numbers) as threads:
-            fed = fed._replace(threads=threads)
-            logits = share_work(forward, threads, self.code, self.weights, kept, fed, hidden)
+        kept = cache.keys, cache.values
+        logits = share_work(forward, threads, self.code, self.weights, kept, fed, hidden)
+        LOOPS.end((id(self), len(ids)), began)
         cache.length += len(ids)
         return torch.from_numpy(logits[:, : self.vocab_size]), torch.from_numpy(hidden)
 
@@ -104,6 +104,7 @@ class PlainLoops:
         ids: Sequence[int],
         mask: torch.Tensor | None,
         positions: torch.Tensor | None,
+        threads: int,
     ) -> Fed:
         """What a pass is fed, in arrays of the right sizes: the loops look at none of that."""
         known, count, seen = self.vocab_size, len(ids), cache.length
@@ -121,7 +122,7 @@ class PlainLoops:
         added = NO_MASK
         if mask is not None:
             added = added_to(mask, seen, count)
-        return Fed(np.array(ids, np.int64), places, added, seen, LOOPS.threads())
+        return Fed(np.array(ids, np.int64), places, added, seen, threads)
 
     def read(self, cache: ArrayCache, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass over a text, each token of which attends to those before it."""
@@ -160,7 +161,8 @@ def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> n
 def sums_of(tensors: Sequence[torch.Tensor]) -> list[int]:
     """A checksum of each of some plain tensors on the processor: whatever was written there."""
     held = [in_words(tensor) for tensor in tensors]  # until all are read
-    places = np.array([(t.data_ptr(), t.nbytes // WORD) for t in held], np.int64).reshape(-1, 2)
+    places = [(tensor.data_ptr(), tensor.nbytes // WORD) for tensor in held]
+    places = np.array(places, np.int64).reshape(-1, 2)
     threads = LOOPS.threads()
     # Added here, since how many threads there are changes nothing then.
     return share_work(checksums, threads, places, threads).sum(0, np.uint32).tolist()
@@ -168,9 +170,9 @@ def sums_of(tensors: Sequence[torch.Tensor]) -> list[int]:
 
 def in_words(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor whose numbers lie one after the other and fill whole words: mostly itself."""
+    if tensor.is_contiguous() and tensor.nbytes % WORD == 0:
+        return tensor
     whole = tensor.detach().contiguous()
-    if whole.nbytes % WORD == 0:
-        return whole
     return nn.functional.pad(whole.flatten().view(torch.uint8), (0, -whole.nbytes % WORD))
 
 
@@ -233,7 +235,7 @@ class QuickHydra:
         return torch.from_numpy(hydra_step(rows, known, self.arrays))
 
     def chain(self, hidden: torch.Tensor, token: int, count: int) -> list[int]:
-        """The best guess of each of `count` heads after the other; hidden `[1, width]`."""
+        """The best guess of each of `count` heads after the other; hidden `[width]`."""
         row, threads = self.one_row(hidden, token), LOOPS.threads()
         drafted = np.empty((threads, count), np.int64)
         given = self.code(chain_by, (token,), drafted), token, self.arrays, row, drafted
@@ -282,11 +284,13 @@ class QuickHydra:
         return self.codes[what]
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
-        """Hidden states `[1, width]` as an array. Raises ValueError for more, or another token."""
-        rows = check_width(hidden, self.width)
-        if len(rows) != 1 or not self.knows([token]):
+        """Hidden states `[width]` as a row. Raises ValueError for others, or another token."""
+        row = np.ascontiguousarray(hidden.float().numpy())
+        if row.shape != (self.width,):
+            raise ValueError(f"hidden states must be [{self.width}], got {list(row.shape)}")
+        if not 0 <= token < len(self.arrays.told):
             raise ValueError(self.wanted(1, token))
-        return rows
+        return row[None]
 
     def knows(self, tokens: list[int]) -> bool:
         """True for ids in the table: the loops do not look."""

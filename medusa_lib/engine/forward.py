@@ -994,7 +994,8 @@ def words_from(_context: object, address: types.Type):  # noqa: ANN201 - numba's
 def checksums(places: Array, threads: int) -> Array:
     """Of each stretch of memory `(address, words)` a sum in which each word counts differently.
 
-    The factors are odd, so a change of one word always changes the sum. → `[threads, n]`
+    The factors are odd, so a change of one word always changes the sum; and its first bits count
+    further down, too, or two numbers that both change their sign would not. → `[threads, n]`
     """
     sums = np.zeros((threads, len(places)), np.uint32)
     for part in prange(threads):
@@ -1003,6 +1004,7 @@ def checksums(places: Array, threads: int) -> Array:
             first, end = part * size // threads, (part + 1) * size // threads
             words = carray(words_from(places[t, 0]), size)[first:end]
             for i in range(len(words)):
-                total += words[i] * np.uint32(2 * (first + i) + 1)
+                word = words[i] ^ (words[i] >> np.uint32(15))
+                total += word * np.uint32(2 * (first + i) + 1)
             sums[part, t] = total
     return sums

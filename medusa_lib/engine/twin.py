@@ -71,7 +71,7 @@ def refresh(lm: LM) -> None:
     if torch.is_autocast_enabled("cpu"):
         return
     now = stamp(lm.model)
-    if lm.kept.get("twin", (None,))[0] != now:
+    if not is_same(lm.kept.get("twin", (None,))[0], now):
         twin = make_twin(lm.model)
         fits = twin is not None and lm.context_length <= twin.context
         lm.kept["twin"] = (now, twin if fits else None)
@@ -138,9 +138,13 @@ def pieces_of(parts: dict[str, nn.Module]) -> dict[str, dict[str, object]]:
 
 def is_touched(part: nn.Module) -> bool:
     """True if a part has hooks, or a forward that neither torch nor transformers wrote."""
-    hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
-    work = [type(part).forward, *hooks]  # transformers has hooks of its own, which only look
-    return "forward" in vars(part) or not all(is_usual_code(function) for function in work)
+    # transformers has hooks of its own, which only look
+    return "forward" in vars(part) or not all(map(is_usual_code, work_of(part)))
+
+
+def work_of(part: nn.Module) -> list[object]:
+    """What is called where a part is asked: its class's forward, and its hooks."""
+    return [type(part).forward, *part._forward_hooks.values(), *part._forward_pre_hooks.values()]
 
 
 def is_usual_code(function: object) -> bool:
@@ -158,14 +162,40 @@ def has_global_hooks() -> bool:
 def stamp(model: nn.Module) -> tuple[object, ...]:
     """What changes whenever somebody changes what a model computes: weights, parts, hooks, config.
 
-    A function of transformers that somebody replaces in its module is not seen.
+    See `is_same`. A function of transformers that somebody replaces in its module is not seen.
     """
-    parts = dict(model.named_modules())
-    touched = [name for name, part in parts.items() if is_touched(part)]
-    held = {id(t): t for part in parts.values() for t in tensors_of(part)}
-    seen = [(place_of(t), t.dtype, t.device, version_of(t)) for t in held.values()]
-    rest = pieces_of(parts), config_of(model), seen, weight_sums([*held.values()])
-    return has_global_hooks(), touched, *rest
+    parts = all_parts(model)
+    weights = [*{id(tensor): tensor for part in parts for tensor in tensors_of(part)}.values()]
+    known = [known_of(part) for part in parts]
+    return has_global_hooks(), known, config_of(model), *known_weights(weights)
+
+
+def is_same(before: object, now: object) -> bool:
+    """True for two stamps of one model. Another array in a setting's place is another model."""
+    try:
+        return before == now
+    except (ValueError, RuntimeError):  # whether two arrays are equal is no truth value
+        return False
+
+
+def all_parts(model: nn.Module) -> list[nn.Module]:
+    """A model and its parts, each once."""
+    parts, known = [model], {id(model)}
+    for part in parts:  # which grows meanwhile
+        for inner in part._modules.values():
+            if inner is not None and id(inner) not in known:
+                known.add(id(inner))
+                parts.append(inner)
+    return parts
+
+
+def known_of(part: nn.Module) -> tuple[object, ...]:
+    """A part's work, the names of what it holds, and all that it was told.
+
+    Every run asks for it: a copy of the whole is made sooner than a choice.
+    """
+    names = (*part._modules, *part._parameters, *part._buffers)
+    return work_of(part), names, vars(part).copy()
 
 
 def tensors_of(part: nn.Module) -> list[torch.Tensor]:
@@ -182,23 +212,20 @@ def config_of(model: nn.Module) -> dict[str, object]:
     return {**plain, "rope": repr(own.get("rope_parameters"))}
 
 
-def weight_sums(tensors: Sequence[torch.Tensor]) -> list[int]:
-    """A checksum of each tensor, 0 for one that no twin could read; numba takes long to import.
+def known_weights(weights: Sequence[torch.Tensor]) -> tuple[object, ...]:
+    """Kinds, versions and checksums of some tensors; of those no twin could read, who they are.
 
     Writing through `.data`, or a fused optimizer, counts no version. Where numba is missing, there
-    is no twin that could be out of date.
+    is no twin that could be out of date; it takes long to import.
     """
     try:
         from medusa_lib.engine.arrays import sums_of  # noqa: PLC0415
     except ImportError:
-        return []
-    readable = [t for t in tensors if is_plain(t) and t.device.type == "cpu" and place_of(t)]
-    return sums_of(readable)
-
-
-def place_of(tensor: torch.Tensor) -> int:
-    """Where a tensor lies in memory; of one that is not plain, who it is."""
-    return tensor.data_ptr() if is_plain(tensor) else id(tensor)
+        return ()
+    readable = [weight for weight in weights if weight.is_cpu and is_plain(weight)]
+    kinds = [(weight.dtype, weight.shape, version_of(weight)) for weight in weights]
+    others = [] if len(readable) == len(weights) else [*map(id, weights)]
+    return kinds, others, sums_of(readable)
 
 
 def is_plain(tensor: torch.Tensor) -> bool:

@@ -112,18 +112,28 @@ class Team:
     @contextlib.contextmanager
     def sharing(self, kind: object, work: float) -> Iterator[int]:
         """A pass of some kind and some multiplications → its threads; it is timed, if small."""
+        threads, began = self.begin(work)
+        yield threads
+        self.end(kind, began)
+
+    def begin(self, work: float) -> tuple[int, tuple[float, float] | None]:
+        """A pass of some multiplications → its threads, and what `end` asks for."""
         most = all_threads()
         if most == 1 or work > SMALL:
-            yield most
-            return
+            return most, None
         alone = self.alone ^ (self.trial is not None)
-        began, computed = self.clock(), self.computed()
-        yield 1 if alone else most
-        self.note(kind, self.clock() - began, self.computed() - computed)
+        return 1 if alone else most, (self.clock(), self.computed())
+
+    def end(self, kind: object, began: tuple[float, float] | None) -> None:
+        """After a pass of some kind: note how long it took, if it was small."""
+        if began is not None:
+            self.note(kind, self.clock() - began[0], self.computed() - began[1])
 
     def note(self, kind: object, seconds: float, computed: float) -> None:
         """Note how long a pass took, and compare both ways now and then."""
-        quickest, trial = self.quickest.setdefault(kind, Quickest()), self.trial
+        quickest, trial = self.quickest.get(kind), self.trial
+        if quickest is None:
+            quickest = self.quickest.setdefault(kind, Quickest())
         quickest.add(seconds)
         if quickest.count <= TRIES:  # what is not known yet is not compared
             return

@@ -36,8 +36,8 @@ def test_on_the_shipped_model(lm) -> None:
 
 
 def test_a_step_says_what_follows_at_every_place(tiny_gpt2, count_passes) -> None:
-    state = State.start(tiny_gpt2, [2, 3])
     with count_passes(tiny_gpt2) as passes:
+        state = State.start(tiny_gpt2, [2, 3])
         said = jacobi_step(state, [4, 5, 6])
     assert len(passes) == 1
     for at in range(3):

@@ -140,7 +140,7 @@ def test_retrained_heads_draft_anew_and_drop_the_old_twin(tiny_gpt2) -> None:
         for parameter in heads.parameters():
             parameter.neg_()
     assert draft_chain(heads.fast, *told, 3) == draft_chain(heads, *told, 3) != first
-    assert heads.fast.twin is None, "a twin holds no twin"
+    assert not heads.fast.kept, "a twin holds no twin"
 
 
 def test_heads_that_learned_between_two_runs_draft_anew(tiny_gpt2) -> None:
@@ -157,7 +157,7 @@ def test_heads_that_have_drafted_can_be_pickled(lm) -> None:
     speculate(lm, "Once upon a time", "heads_tree", 8)
     heads = shipped_heads(lm)[0]
     again = pickle.loads(pickle.dumps(heads))
-    assert heads.twin is not None
-    assert again.twin is None
+    assert heads.kept
+    assert not again.kept
     runs = [speculate(lm, "The king", GrowingDrafter(each), 12) for each in (heads, again)]
     assert [loop.branch for loop in runs[0].loops] == [loop.branch for loop in runs[1].loops]

@@ -59,7 +59,9 @@ def test_tokens_that_the_heads_lack_are_refused(tiny_llama, refuses, token) -> N
     with refuses("tokens"):
         quick_heads(hidden, token)
     with refuses("tokens"):
-        quick_heads.chain(hidden, token, 3)
+        quick_heads.chain(hidden[0], token, 3)
+    with refuses("hidden states"):
+        quick_heads.chain(hidden, 0, 3)
 
 
 def test_torchs_number_of_threads_stays_as_it_was() -> None:
@@ -141,6 +143,15 @@ def test_a_change_of_any_number_changes_the_checksum(size, dtype) -> None:
         assert sums_of([tensor]) != [before]
         tensor.data[place] = 0
     assert sums_of([tensor]) == [before]
+
+
+@pytest.mark.parametrize("size", [2, 4, 64, 1000, 4096])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_change_of_all_signs_changes_the_checksum(size, dtype) -> None:
+    tensor = torch.rand(size, dtype=dtype)
+    (before,) = sums_of([tensor])
+    tensor.data.neg_()
+    assert sums_of([tensor]) != [before]
 
 
 def test_a_checksum_tells_an_order_from_another_and_does_not_depend_on_the_threads(

@@ -220,7 +220,7 @@ def test_hydras_chain_is_its_heads_one_after_the_other(tiny_llama, threads):
         for token in range(2, 9):
             hidden = torch.randn(heads.shape.width)
             wanted = draft_chain(heads, hidden, token, 5)
-            assert quick.chain(hidden[None], token, 5) == wanted
+            assert quick.chain(hidden, token, 5) == wanted
     finally:
         torch.set_num_threads(before)
 
