@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numba
 import numpy as np
@@ -16,7 +17,6 @@ from torch import nn
 from medusa_lib.engine.cache import ArrayCache
 from medusa_lib.engine.forward import (
     STRIP,
-    Crew,
     Desk,
     Drawing,
     Fed,
@@ -25,7 +25,6 @@ from medusa_lib.engine.forward import (
     Own,
     Rows,
     Weights,
-    address_of,
     chain_by,
     checksums,
     drawn_by,
@@ -38,6 +37,8 @@ from medusa_lib.engine.forward import (
     in_strips,
     linear,
     one_thread,
+    sums_by,
+    work_at,
 )
 from medusa_lib.engine.narrow import as_array, narrow_type
 from medusa_lib.steps.team import LOOPS
@@ -93,10 +94,8 @@ class PlainLoops:
     def compiled(self, cache: ArrayCache, fed: Fed) -> int:
         """Where the code of one thread's work lies; Fed is of the same types in every pass."""
         row = np.zeros((1, 1), np.float32)
-        desk, crew = Desk(row, row[None], row, row, BOARD), Crew(0, 1, BOARD, BOARD)
-        rooms = Own(*[row[None]] * len(Own._fields))
-        kept = cache.keys, cache.values
-        return address_of(one_thread, self.weights, kept, fed, rooms, desk, crew)
+        rooms, desk = Own(*[row[None]] * len(Own._fields)), Desk(row, row[None], row, row, BOARD)
+        return work_at(one_thread, self.weights, (cache.keys, cache.values), fed, rooms, desk)
 
     def fed(
         self,
@@ -165,7 +164,15 @@ def sums_of(tensors: Sequence[torch.Tensor]) -> list[int]:
     places = np.array(places, np.int64).reshape(-1, 2)
     threads = LOOPS.threads()
     # Added here, since how many threads there are changes nothing then.
-    return share_work(checksums, threads, places, threads).sum(0, np.uint32).tolist()
+    return (
+        share_work(checksums, threads, code_of_sums(), places, threads).sum(0, np.uint32).tolist()
+    )
+
+
+@cache
+def code_of_sums() -> int:
+    """Where the code of a thread's part of checksums lies, once it is compiled."""
+    return work_at(sums_by, np.zeros((1, 2), np.int64), np.zeros((1, 1), np.uint32))
 
 
 def in_words(tensor: torch.Tensor) -> torch.Tensor:
@@ -279,8 +286,7 @@ class QuickHydra:
         """
         if what not in self.codes:
             row = np.zeros((1, 1), np.float32)
-            rows, board = Rows(row, row, row, BOARD), Crew(0, 1, BOARD, BOARD)
-            self.codes[what] = address_of(what, *given, self.arrays, rows, board, room)
+            self.codes[what] = work_at(what, *given, self.arrays, Rows(row, row, row, BOARD), room)
         return self.codes[what]
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import binding, ir
 from numba import carray, njit, prange, typeof, types
-from numba.core.cgutils import unpack_tuple
+from numba.core.cgutils import alloca_once_value, unpack_tuple
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload
 
 Array = np.ndarray
@@ -28,6 +29,7 @@ Cached = tuple[Array, Array]  # keys and values
 # Sums in any order, and no look-out for a division by 0, so that 16 numbers go at a time.
 FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
+BARE = {**INNER, "_nrt": False}
 WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
 FEATURES = {name for name, there in binding.get_host_cpu_features().items() if there}
 # Numbers in one of the processor's vectors, and how many rows' sums it keeps without writing them
@@ -44,6 +46,7 @@ HIDDEN = np.float32(-1e30)  # the score of a token that another does not attend 
 APART = 8  # numbers from one that threads count with to the next: each has a line of the cache
 PATIENCE = 2000  # looks at what the others do, before taking a part of theirs
 ROUNDS = 24  # of halving, which find a share to a float's last digit
+KINDS = types.int64, types.int64, types.TypeRef(types.int64)  # of what a thread's work is given
 STEPS = 4  # of a block, each of which the threads end together
 GELU, CUBIC = np.float32(2 * math.sqrt(2 / math.pi)), np.float32(0.044715)
 
@@ -317,7 +320,7 @@ def seen_at(_context: object, board: types.Type, at: types.Type):  # noqa: ANN20
     return types.int64(board, at), generate
 
 
-@njit(**INNER)
+@njit(**BARE)
 def some_strips(x: Array, w: Array, out: Array, part: Part, inside: int) -> None:
     """The first `inside` numbers of each row of x times some strips of w → their places in out."""
     first, last = part
@@ -329,35 +332,67 @@ def some_strips(x: Array, w: Array, out: Array, part: Part, inside: int) -> None
 
 
 @intrinsic
-def call_at(_context: object, address: types.Type, given: types.Type):  # noqa: ANN201
-    """Call compiled code by its address, with a tuple of what it is given; it returns nothing."""
-    kinds = tuple(given)
+def kept_for_now(_context: object, given: types.Type):  # noqa: ANN201 - numba's own protocol
+    """Keep something in memory until the function that asks for it returns → its address."""
+
+    def generate(_context, b, _signature, args):  # noqa: ANN001, ANN202
+        return b.ptrtoint(alloca_once_value(b, args[0]), WHOLE)
+
+    return types.int64(given), generate
+
+
+@intrinsic
+def kept_at(_context: object, address: types.Type, kind: types.Type):  # noqa: ANN201
+    """What is kept there, of that kind."""
+
+    def generate(context, b, signature, args):  # noqa: ANN001, ANN202
+        found = signature.return_type
+        place = b.inttoptr(args[0], context.get_value_type(found).as_pointer())
+        return impl_ret_borrowed(context, b, found, b.load(place))
+
+    return kind.instance_type(address, kind), generate
+
+
+@intrinsic
+def call_at(_context: object, code: types.Type, me: types.Type, given: types.Type):  # noqa: ANN201
+    """Call the work of thread `me`, compiled by `work_at`, by its address; it returns nothing."""
 
     def generate(context, b, _signature, args):  # noqa: ANN001, ANN202
-        convention, values = context.call_conv, unpack_tuple(b, args[1], len(kinds))
-        pointer = convention.get_function_type(types.none, kinds).as_pointer()
+        convention, values = context.call_conv, [*args[1:], context.get_dummy_value()]
+        pointer = convention.get_function_type(types.none, KINDS).as_pointer()
         code = b.inttoptr(args[0], pointer)
-        status, _ = convention.call_function(b, code, types.none, kinds, values)
+        status, _ = convention.call_function(b, code, types.none, KINDS, values)
         with b.if_then(status.is_error, likely=False):
             convention.return_status_propagate(b, status)
         return context.get_dummy_value()
 
-    return types.void(address, given), generate
+    return types.void(code, me, given), generate
 
 
-def address_of(code: Callable, *given: object) -> int:
-    """Where the machine code of a compiled function lies, for what it is to be given."""
-    kinds = tuple(map(typeof, given))
-    code.compile(kinds)
-    made = code.overloads[kinds]
+def work_at(work: Callable, *given: object) -> int:
+    """Where the machine code of a thread's work lies, for what it finds kept in memory.
+
+    work: (which thread, where that is kept, of what kind). What it is given later must be of the
+    same types.
+    """
+    kinds = (*KINDS[:2], types.TypeRef(typeof(given)))
+    work.compile(kinds)
+    made = work.overloads[kinds]
     return made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+
+
+@njit(parallel=True, **INNER)
+def by_all(code: int, threads: int, given: int) -> None:
+    """The threads' start: numba lets each of them have one number of the range."""
+    for me in prange(threads):
+        call_at(code, me, given)
 
 
 class Crew(NamedTuple):
     """The threads of one pass, which all run the same code, and which of them this one is.
 
     A step's work is cut into `parts`. board: for each step how many of its parts are done, and of
-    each part how many threads wanted it. at: `[1]`, this thread's step.
+    each part how many threads wanted it. at: `[1]`, this thread's step: at the board's end.
     """
 
     me: int
@@ -369,16 +404,17 @@ class Crew(NamedTuple):
 @njit(**WOVEN)
 def crew_of(me: int, parts: int, board: Array) -> Crew:
     """Thread `me` before the first step."""
-    return Crew(np.int64(me), np.int64(parts), board, np.zeros(1, np.int64))
+    at = len(board) - (me + 1) * APART
+    return Crew(np.int64(me), np.int64(parts), board, board[at : at + 1])
 
 
 @njit(**WOVEN)
 def board_for(steps: int, parts: int) -> Array:
-    """A board on which nothing is done yet."""
-    return np.zeros(steps * (1 + parts) * APART, np.int64)
+    """A board on which nothing is done yet, with room for each thread's step at its end."""
+    return np.zeros((steps * (1 + parts) + parts) * APART, np.int64)
 
 
-@njit(**INNER)
+@njit(**BARE)
 def parts_for(crew: Crew, count: int) -> Iterator[Part]:
     """This thread's parts of a step's `count` things; ends when all the others' are done, too.
 
@@ -421,7 +457,13 @@ def room_for(rows: int, w: Array) -> Array:
     return np.empty((rows, len(w) * STRIP), np.float32)
 
 
-@njit(**INNER)
+@njit(**WOVEN)
+def all_strips(w: Array) -> Part:
+    """All strips of a matrix."""
+    return np.int64(0), len(w)  # a plain 0 is a type of its own: all would be compiled twice
+
+
+@njit(**BARE)
 def some_linear(x: Array, w: Array, bias: Array, out: Array, part: Part) -> None:
     """Some strips of a linear layer: x `[n, in]`, bias or none → out `[n, strips · STRIP]`."""
     first, end = part[0] * STRIP, min(part[1] * STRIP, bias.size)
@@ -434,7 +476,7 @@ def some_linear(x: Array, w: Array, bias: Array, out: Array, part: Part) -> None
 def linear(x: Array, w: Array, bias: Array) -> Array:
     """A whole linear layer: x `[n, in]`, w in strips, bias or none → `[n, strips · STRIP]`."""
     out = room_for(len(x), w)
-    some_linear(x, w, bias, out, (0, len(w)))
+    some_linear(x, w, bias, out, all_strips(w))
     return out
 
 
@@ -462,7 +504,7 @@ def silu(x: np.float32, steepness: np.float32) -> np.float32:
     return x / (ONE + exp(-x * steepness))
 
 
-@njit(**INNER)
+@njit(**BARE)
 def normed(x: Array, norm: Array, eps: float, centred: bool, out: Array) -> None:
     """Layer norm of rows `[n, width]`, or RMS norm if not centred → out."""
     width = np.float32(x.shape[1])
@@ -494,13 +536,13 @@ def network_piece(at: Part, w: Weights, own: Own, out: Array) -> None:
 
     at: the layer and the piece.
     """
-    strips, down = (0, w.up.shape[2]), w.down[at]
-    some_linear(own.inside, w.up[at], w.up_bias[at], own.up, strips)
+    up, down = w.up[at], w.down[at]
+    some_linear(own.inside, up, w.up_bias[at], own.up, all_strips(up))
     if w.gated:
-        some_linear(own.inside, w.gate[at], w.gate_bias[at], own.gate, strips)
+        some_linear(own.inside, w.gate[at], w.gate_bias[at], own.gate, all_strips(up))
     for r in range(len(out)):
         activated(own.up[r], own.gate[r], w.gated, own.inner[r])
-    some_strips(own.inner, down, out, (0, len(down)), down.shape[1])
+    some_strips(own.inner, down, out, all_strips(down), down.shape[1])
 
 
 @njit(**WOVEN)
@@ -548,14 +590,14 @@ def one_head(q: Array, keys: Array, values: Array, fed: Fed, scores: Array, out:
     """
     count, room = fed.seen + len(q), scores.shape[1]
     unmasked = count - fed.mask.shape[1]
-    some_strips(q, keys, scores, (0, room // STRIP), q.shape[1])
+    some_strips(q, keys, scores, all_strips(keys[: room // STRIP]), q.shape[1])
     for r in range(len(q)):
         for t in range(fed.mask.shape[1]):
             scores[r, unmasked + t] += fed.mask[r, t]
         for t in range(count if fed.mask.size else fed.seen + r + 1, room):
             scores[r, t] = HIDDEN
         softmax(scores[r])
-    some_strips(scores, values, out, (0, len(values)), count)
+    some_strips(scores, values, out, all_strips(values), count)
 
 
 @njit(**WOVEN)
@@ -565,7 +607,7 @@ def attention_piece(at: Part, w: Weights, cache: Cached, fed: Fed, own: Own, out
     at: the layer, and the head for keys and values.
     """
     keys, values, size, mix = cache[0][at], cache[1][at], own.q.shape[1], w.mix[at]
-    some_linear(own.inside, w.qkv[at], w.qkv_bias[at], own.qkv, (0, w.qkv.shape[2]))
+    some_linear(own.inside, w.qkv[at], w.qkv_bias[at], own.qkv, all_strips(w.qkv[at]))
     remember(own.qkv, w, keys, values, fed)
     for head in range(w.shared):
         for r in range(len(out)):
@@ -575,10 +617,10 @@ def attention_piece(at: Part, w: Weights, cache: Cached, fed: Fed, own: Own, out
         one_head(own.q, keys, values, fed, own.scores, own.mixed)
         for r in range(len(out)):
             copy(own.mixed[r, :size], own.heads[r, head * size :])
-    some_strips(own.heads, mix, out, (0, len(mix)), mix.shape[1])
+    some_strips(own.heads, mix, out, all_strips(mix), mix.shape[1])
 
 
-@njit(**INNER)
+@njit(**BARE)
 def add_pieces(desk: Desk, count: int, bias: Array, crew: Crew) -> None:
     """Add what the first `count` pieces of a layer say, and a bias, to x in place."""
     x, width = desk.x, desk.x.shape[1]
@@ -653,10 +695,11 @@ def network(layer: int, w: Weights, own: Own, desk: Desk, crew: Crew) -> None:
     add_pieces(desk, w.up.shape[1], w.down_bias[layer], crew)
 
 
-@njit(cache=True, **INNER)
-def one_thread(w: Weights, cache: Cached, fed: Fed, rooms: Own, desk: Desk, crew: Crew) -> None:
+@njit(cache=True, **BARE)
+def one_thread(me: int, given: int, kind: types.TypeRef) -> None:
     """What each thread does in a pass: all of it, but of each step its part only."""
-    own = part_of(rooms, crew.me)
+    w, cache, fed, rooms, desk = kept_at(given, kind)
+    own, crew = part_of(rooms, me), crew_of(me, fed.threads, desk.board)
     for layer in range(len(w.qkv)):
         attention(layer, w, cache, fed, own, (desk, crew))
         network(layer, w, own, desk, crew)
@@ -669,24 +712,17 @@ def one_thread(w: Weights, cache: Cached, fed: Fed, rooms: Own, desk: Desk, crew
         some_strips(said, w.output, desk.logits, part, w.output.shape[1])
 
 
-@njit(parallel=True, **INNER)
-def by_all(code: int, w: Weights, cache: Cached, fed: Fed, rooms: Own, desk: Desk) -> None:
-    """The threads' start: numba lets each of them have one number of the range."""
-    for me in prange(fed.threads):
-        call_at(code, (w, cache, fed, rooms, desk, crew_of(me, fed.threads, desk.board)))
-
-
 @njit(cache=True, **FAST)
 def forward(code: int, w: Weights, cache: Cached, fed: Fed, hidden: Array) -> Array:
     """A pass over `fed` → logits `[rows, V]`; hidden `[rows, width]` is filled: of the last rows.
 
-    cache: keys and values, see ArrayCache, to which the new tokens' are added. Nothing is checked
-    here. One array is returned, not two: numba would make a SystemError of an interrupt between
-    them.
+    code: work_at one_thread. cache: keys and values, see ArrayCache, to which the new tokens' are
+    added. Nothing is checked here. One array is returned, not two: numba would make a SystemError
+    of an interrupt between them.
     """
-    desk = desk_for(w, fed, hidden)
-    by_all(code, w, cache, fed, room_of(w, cache, fed), desk)
-    return desk.logits
+    given = w, cache, fed, room_of(w, cache, fed), desk_for(w, fed, hidden)
+    by_all(code, fed.threads, kept_for_now(given))
+    return given[4].logits  # so that all of it is there until now
 
 
 class Hydra(NamedTuple):
@@ -772,7 +808,7 @@ def guess(at: int, row: int, token: int, g: Asking) -> Array:
     return scores[0, : len(h.vocab)]
 
 
-@njit(**INNER)
+@njit(**BARE)
 def largest(numbers: Array, count: int) -> int:
     """The place of the largest of the first `count` numbers, of equal ones the first."""
     top = numbers[0]
@@ -785,33 +821,29 @@ def largest(numbers: Array, count: int) -> int:
 
 
 @njit(cache=True, **INNER)
-def chain_by(token: int, h: Hydra, rows: Rows, crew: Crew, drafted: Array) -> None:
+def chain_by(me: int, given: int, kind: types.TypeRef) -> None:
     """The best guess of each head, each told the one before → this thread's row of drafted."""
+    token, h, rows, drafted = kept_at(given, kind)
+    asking = Asking(h, rows, crew_of(me, len(drafted), rows.board))
     for place in range(drafted.shape[1]):
-        scores = guess(place, place, token, Asking(h, rows, crew))
+        scores = guess(place, place, token, asking)
         token = h.vocab[largest(scores, len(scores))]
-        drafted[crew.me, place] = token
-
-
-@njit(parallel=True, **INNER)
-def chain_by_all(code: int, token: int, h: Hydra, rows: Rows, drafted: Array) -> None:
-    """Each thread drafts the same."""
-    for me in prange(len(drafted)):
-        call_at(code, (token, h, rows, crew_of(me, len(drafted), rows.board), drafted))
+        drafted[me, place] = token
 
 
 @njit(cache=True, **FAST)
 def hydra_chain(code: int, token: int, h: Hydra, hidden: Array, drafted: Array) -> Array:
     """The best guess of each head, each told the one before, from hidden `[1, width]`.
 
-    code: address_of chain_by. drafted: `[threads, heads]`, room for the guesses.
+    code: work_at chain_by. drafted: `[threads, heads]`, room for the guesses.
     """
     threads, count = drafted.shape
-    chain_by_all(code, token, h, rows_for(hidden, h, count, threads), drafted)
-    return drafted[0]
+    given = token, h, rows_for(hidden, h, count, threads), drafted
+    by_all(code, threads, kept_for_now(given))
+    return given[3][0]
 
 
-@njit(**INNER)
+@njit(**BARE)
 def shares_of(scores: Array, temperature: float) -> np.float32:
     """Scores → their softmax, but for the division by the sum that is returned."""
     top, total = scores[largest(scores, len(scores))], np.float32(0)
@@ -835,7 +867,7 @@ class Drawing(NamedTuple):
     drafted: Array  # [threads, heads]
 
 
-@njit(**INNER)
+@njit(**BARE)
 def keep_nucleus(shares: Array, top_p: float) -> None:
     """Make 0 of all but the largest shares that hold top_p of the whole together."""
     low, high, whole = np.float32(0), shares[largest(shares, len(shares))], shares.sum()
@@ -848,7 +880,7 @@ def keep_nucleus(shares: Array, top_p: float) -> None:
         shares[i] = shares[i] if shares[i] >= low else np.float32(0)
 
 
-@njit(**INNER)
+@njit(**BARE)
 def place_of_chance(shares: Array, part: float) -> int:
     """Where the running sum of some shares passes a part of their whole."""
     passed = 0.0
@@ -860,10 +892,12 @@ def place_of_chance(shares: Array, part: float) -> int:
 
 
 @njit(cache=True, **INNER)
-def drawn_by(token: int, h: Hydra, rows: Rows, crew: Crew, drawing: Drawing) -> None:
+def drawn_by(me: int, given: int, kind: types.TypeRef) -> None:
     """A chain as chain_by's, each token drawn from what its head says at a temperature."""
+    token, h, rows, drawing = kept_at(given, kind)
+    asking = Asking(h, rows, crew_of(me, len(drawing.drafted), rows.board))
     for place in range(len(drawing.chances)):
-        shares = guess(place, place, token, Asking(h, rows, crew)).copy()
+        shares = guess(place, place, token, asking).copy()
         shares_of(shares, drawing.temperature)
         if drawing.top_p < 1:
             keep_nucleus(shares, drawing.top_p)
@@ -871,28 +905,21 @@ def drawn_by(token: int, h: Hydra, rows: Rows, crew: Crew, drawing: Drawing) -> 
         for i in range(len(shares)):
             whole += shares[i]
         token = h.vocab[place_of_chance(shares, drawing.chances[place] * whole)]
-        drawing.drafted[crew.me, place] = token
-        for i in range(len(shares) if crew.me == 0 else 0):
+        drawing.drafted[me, place] = token
+        for i in range(len(shares) if me == 0 else 0):
             drawing.probs[place, h.vocab[i]] = shares[i] / whole
-
-
-@njit(parallel=True, **INNER)
-def drawn_by_all(code: int, token: int, h: Hydra, rows: Rows, drawing: Drawing) -> None:
-    """Each thread draws the same."""
-    threads = len(drawing.drafted)
-    for me in prange(threads):
-        call_at(code, (token, h, rows, crew_of(me, threads, rows.board), drawing))
 
 
 @njit(cache=True, **FAST)
 def hydra_drawn(code: int, token: int, h: Hydra, hidden: Array, drawing: Drawing) -> Array:
     """A chain of drawn guesses from hidden `[1, width]`; drawing.probs is filled.
 
-    code: address_of drawn_by.
+    code: work_at drawn_by.
     """
     threads, count = drawing.drafted.shape
-    drawn_by_all(code, token, h, rows_for(hidden, h, count, threads), drawing)
-    return drawing.drafted[0]
+    given = token, h, rows_for(hidden, h, count, threads), drawing
+    by_all(code, threads, kept_for_now(given))
+    return given[3].drafted[0]
 
 
 class Limits(NamedTuple):
@@ -937,14 +964,15 @@ def guess_on(after: Array, chance: float, limits: Limits, waiting: Waiting, g: A
 
 
 @njit(cache=True, **INNER)
-def grow(first: Array, limits: Limits, h: Hydra, rows: Rows, crew: Crew, trees: Array) -> None:
+def grow(me: int, given: int, kind: types.TypeRef) -> None:
     """The likeliest guess of those waiting joins, again and again → this thread's tree.
 
     first: the facts of the token that all follow. A tree's size stands after its nodes.
     """
-    room, size, tree = (limits.most + 1) * limits.ranks, 0, trees[crew.me]
+    first, limits, h, rows, trees = kept_at(given, kind)
+    room, size, tree = (limits.most + 1) * limits.ranks, 0, trees[me]
     waiting = Waiting(np.empty(room), np.empty((room, 5), np.int64), np.zeros(2, np.int64))
-    g = Asking(h, rows, crew)
+    g = Asking(h, rows, crew_of(me, len(trees), rows.board))
     guess_on(first, 1.0, limits, waiting, g)
     while size < limits.most and waiting.counts[0] > 0:
         best = largest(waiting.chances, waiting.counts[0])
@@ -958,26 +986,17 @@ def grow(first: Array, limits: Limits, h: Hydra, rows: Rows, crew: Crew, trees: 
     tree[limits.most, 0] = size
 
 
-@njit(parallel=True, **INNER)
-def grow_by_all(
-    code: int, first: Array, limits: Limits, h: Hydra, rows: Rows, trees: Array
-) -> None:
-    """Each thread grows the same tree."""
-    for me in prange(len(trees)):
-        call_at(code, (first, limits, h, rows, crew_of(me, len(trees), rows.board), trees))
-
-
 @njit(cache=True, **FAST)
 def hydra_tree(
     code: int, first: Array, limits: Limits, h: Hydra, hidden: Array, trees: Array
 ) -> Array:
     """A tree that grows where the heads are sure, from hidden `[1, width]` → its nodes' facts.
 
-    code: address_of grow. trees: `[threads, most + 1, 5]`, room for them.
+    code: work_at grow. trees: `[threads, most + 1, 5]`, room for them.
     """
-    rows = rows_for(hidden, h, limits.most + 1, len(trees))
-    grow_by_all(code, first, limits, h, rows, trees)
-    return trees[0, : trees[0, limits.most, 0]]
+    given = first, limits, h, rows_for(hidden, h, limits.most + 1, len(trees)), trees
+    by_all(code, len(trees), kept_for_now(given))
+    return given[4][0, : trees[0, limits.most, 0]]
 
 
 @intrinsic
@@ -990,21 +1009,28 @@ def words_from(_context: object, address: types.Type):  # noqa: ANN201 - numba's
     return types.CPointer(types.uint32)(address), generate
 
 
-@njit(parallel=True, cache=True, **FAST)
-def checksums(places: Array, threads: int) -> Array:
+@njit(cache=True, **INNER)
+def sums_by(me: int, given: int, kind: types.TypeRef) -> None:
+    """This thread's part of each checksum."""
+    places, sums = kept_at(given, kind)
+    for t in range(len(places)):
+        size, total = places[t, 1], np.uint32(0)
+        first, end = me * size // len(sums), (me + 1) * size // len(sums)
+        words = carray(words_from(places[t, 0]), size)[first:end]
+        for i in range(len(words)):
+            word = words[i] ^ (words[i] >> np.uint32(15))
+            total += word * np.uint32(2 * (first + i) + 1)
+        sums[me, t] = total
+
+
+@njit(cache=True, **FAST)
+def checksums(code: int, places: Array, threads: int) -> Array:
     """Of each stretch of memory `(address, words)` a sum in which each word counts differently.
 
     The factors are odd, so a change of one word always changes the sum; and its first bits count
-    further down, too, or two numbers that both change their sign would not. → `[threads, n]`
+    further down, too, or two numbers that both change their sign would not. code: work_at sums_by.
+    → `[threads, n]`
     """
-    sums = np.zeros((threads, len(places)), np.uint32)
-    for part in prange(threads):
-        for t in range(len(places)):
-            size, total = places[t, 1], np.uint32(0)
-            first, end = part * size // threads, (part + 1) * size // threads
-            words = carray(words_from(places[t, 0]), size)[first:end]
-            for i in range(len(words)):
-                word = words[i] ^ (words[i] >> np.uint32(15))
-                total += word * np.uint32(2 * (first + i) + 1)
-            sums[part, t] = total
-    return sums
+    given = places, np.zeros((threads, len(places)), np.uint32)
+    by_all(code, threads, kept_for_now(given))
+    return given[1]

@@ -25,6 +25,7 @@ CHANGED = 1.5  # times as slow, or as quick, as when last compared: so compare a
 SOON, LATE = 0.25, 8.0  # seconds from one trial of the other way to the next: at first, at most
 WINDOW = 0.03  # seconds of passes that are compared: ten turns of two programs on one core
 TRIES = 3  # passes at least
+KINDS = 500  # of passes, that are remembered
 OURS = 0.9  # of a pass that one thread spent computing, not waiting for a core
 
 
@@ -133,6 +134,8 @@ class Team:
         """Note how long a pass took, and compare both ways now and then."""
         quickest, trial = self.quickest.get(kind), self.trial
         if quickest is None:
+            if len(self.quickest) >= KINDS:  # of models that are no more, mostly
+                self.quickest.clear()
             quickest = self.quickest.setdefault(kind, Quickest())
         quickest.add(seconds)
         if quickest.count <= TRIES:  # what is not known yet is not compared

@@ -133,11 +133,13 @@ def plot_trade(trades: Mapping[str, Trade], noise: float, ax: Axes | None = None
     noise: the distance that texts drawn by the target itself have by chance; hatched up to it.
     """
     ax = axes_for(ax, (7, 3.6))
-    for i, (name, trade) in enumerate(trades.items()):
-        point = series_look(i, markersize=9, linestyle="none")
-        ax.plot(trade.tokens_per_pass, trade.distance, **point)
-        beside = {"xytext": (0, 9), "textcoords": "offset points", "fontsize": 8, "ha": "center"}
-        ax.annotate(name, (trade.tokens_per_pass, trade.distance), **beside)
+    points = [(trade.tokens_per_pass, trade.distance) for trade in trades.values()]
+    for i, (name, (x, y)) in enumerate(zip(trades, points, strict=True)):
+        ax.plot(x, y, **series_look(i, markersize=9, linestyle="none"))
+        # The second of two names that would touch stands higher.
+        touches = any(abs(x - other) < 0.5 and abs(y - at) < 0.05 for other, at in points[:i])
+        beside = {"textcoords": "offset points", "fontsize": 8, "ha": "center"}
+        ax.annotate(name, (x, y), (0, 20 if touches else 9), **beside)
     chance = {"facecolor": "none", "edgecolor": GREY, "hatch": "//", "zorder": 0}
     ax.axhspan(0, noise, **chance)
     ax.text(0.85, noise, "chance alone, up to here", va="bottom", fontsize=8)

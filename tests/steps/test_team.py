@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medusa_lib.steps import team
-from medusa_lib.steps.team import LATE, SMALL, Team, few_threads
+from medusa_lib.steps.team import KINDS, LATE, SMALL, Team, few_threads
 
 
 class Machine:
@@ -105,6 +105,17 @@ def test_passes_of_another_kind_are_not_compared() -> None:
     machine.seconds = {4: 1e-2, 1: 2e-2}
     machine.run(decides, 50, kind="longer")
     assert not decides.alone
+
+
+@pytest.mark.usefixtures("four")
+def test_not_all_kinds_of_passes_are_remembered_for_ever() -> None:
+    machine, decides = decided(1e-3, 2e-3)
+    for kind in range(3 * KINDS):
+        machine.run(decides, 1, kind=kind)
+    assert len(decides.quickest) <= KINDS
+    machine.seconds = {4: 0.2, 1: 2e-3}
+    machine.run(decides, 500, kind="later")
+    assert decides.alone
 
 
 def test_torch_has_as_many_threads_as_before(tiny_gpt2, monkeypatch) -> None:
