@@ -437,14 +437,14 @@ def parts_for(crew: Crew, count: int) -> Iterator[Part]:
     crew.at[0] += 1
 
 
-@njit(**WOVEN)
+@njit(**BARE)
 def add(x: Array, more: Array) -> None:
     """Add numbers to those of x, which may be fewer."""
     for i in range(len(x)):
         x[i] += more[i]
 
 
-@njit(**WOVEN)
+@njit(**BARE)
 def copy(x: Array, to: Array) -> None:
     """Write numbers elsewhere: `to[:] = x` would be compiled with its error messages."""
     for i in range(len(x)):
@@ -545,7 +545,7 @@ def network_piece(at: Part, w: Weights, own: Own, out: Array) -> None:
     some_strips(own.inner, down, out, all_strips(down), down.shape[1])
 
 
-@njit(**WOVEN)
+@njit(**BARE)
 def turn(x: Array, turns: Array, position: int) -> None:
     """Rotary positions: turn each pair of numbers (i, i + half) of x `[head_dim]` in place."""
     half = turns.shape[2]
@@ -567,7 +567,7 @@ def remember(qkv: Array, w: Weights, keys: Array, values: Array, fed: Fed) -> No
             values[i // STRIP, at, i % STRIP] = qkv[r, value + i]
 
 
-@njit(**WOVEN)
+@njit(**BARE)
 def softmax(scores: Array) -> None:
     """Scores → weights that add up to 1."""
     top, total = scores[0], np.float32(0)
