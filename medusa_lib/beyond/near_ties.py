@@ -78,8 +78,8 @@ def best_and_near(row: np.ndarray, tie_bound: float) -> tuple[int, bool]:
         raise ValueError("logits must be finite, got NaN or infinity")
     if tie_bound <= 0:
         return best, False
-    row[best] = LOWEST  # for as long as it takes to look for the next: two searches are few
-    second = float(row.max())
+    row[best] = LOWEST  # for as long as it takes to look for the next
+    second = float(row[row.argmax()])
     row[best] = top
     return best, second >= max(top - tie_bound, LOWEST)
 
