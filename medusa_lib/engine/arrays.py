@@ -160,13 +160,12 @@ def share_work(call: Callable[..., np.ndarray], share: int, *given: object) -> n
 def sums_of(tensors: Sequence[torch.Tensor]) -> list[int]:
     """A checksum of each of some plain tensors on the processor: whatever was written there."""
     held = [in_words(tensor) for tensor in tensors]  # until all are read
-    places = [(tensor.data_ptr(), tensor.nbytes // WORD) for tensor in held]
-    places = np.array(places, np.int64).reshape(-1, 2)
+    starts = [tensor.data_ptr() for tensor in held]  # 0 for one whose memory was given back
+    places = [(start, start and t.nbytes // WORD) for start, t in zip(starts, held, strict=True)]
     threads = LOOPS.threads()
+    given = code_of_sums(), np.array(places, np.int64).reshape(-1, 2), threads
     # Added here, since how many threads there are changes nothing then.
-    return (
-        share_work(checksums, threads, code_of_sums(), places, threads).sum(0, np.uint32).tolist()
-    )
+    return share_work(checksums, threads, *given).sum(0, np.uint32).tolist()
 
 
 @cache
