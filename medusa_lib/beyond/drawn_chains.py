@@ -50,23 +50,12 @@ def draw_chain(
     if heads.quick is not None:
         chances = torch.rand(count, dtype=torch.float64, generator=generator)
         return heads.quick.drawn(hidden, token, chances, temperature, top_p)
-    return drawn_guesses(heads, hidden, token, count, drawing)
-
-
-@torch.inference_mode()
-def drawn_guesses(
-    heads: MedusaHeads,
-    hidden: torch.Tensor,
-    token: int,
-    count: int,
-    drawing: tuple[float, float, torch.Generator],
-) -> tuple[list[int], torch.Tensor]:
-    """What draw_chain draws, by torch."""
-    temperature, top_p, generator = drawing
     hidden = before = hidden[None].float()  # [1, width]
     tokens, probs = [token], torch.zeros(count, len(heads.embedding), dtype=torch.float64)
-    for head in range(count):
-        before = heads.step(head, hidden, before, tokens[-1])
-        probs[head, heads.vocab.cpu()] = nucleus_probs(heads.out(before)[0], temperature, top_p)
-        tokens.append(draw_from(probs[head], generator))
+    with torch.inference_mode():
+        for head in range(count):
+            before = heads.step(head, hidden, before, tokens[-1])
+            said = heads.out(before)[0]  # [words]
+            probs[head, heads.vocab.cpu()] = nucleus_probs(said, temperature, top_p)
+            tokens.append(draw_from(probs[head], generator))
     return tokens[1:], probs

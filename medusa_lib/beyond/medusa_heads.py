@@ -270,17 +270,12 @@ def draft_chain(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int
     """The best guess of each of `count` heads, each told the one before: a tree of one branch."""
     if heads.quick is not None:
         return heads.quick.chain(hidden, token, count)
-    return best_guesses(heads, hidden, token, count)
-
-
-@torch.inference_mode()
-def best_guesses(heads: MedusaHeads, hidden: torch.Tensor, token: int, count: int) -> list[int]:
-    """What draft_chain drafts, by torch."""
     hidden = before = hidden[None].float()  # [1, width]
     tokens = [token]
-    for head in range(count):
-        before = heads.step(head, hidden, before, tokens[-1])
-        tokens.append(heads.words[heads.out(before).cpu().numpy().argmax()])
+    with torch.inference_mode():
+        for head in range(count):
+            before = heads.step(head, hidden, before, tokens[-1])
+            tokens.append(heads.words[heads.out(before).cpu().numpy().argmax()])
     return tokens[1:]
 
 
