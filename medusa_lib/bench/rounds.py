@@ -26,6 +26,7 @@ from medusa_lib.steps.sampling import softmax_temp
 # Seconds between two runs. Threads spin for a few milliseconds after their work, ours and those
 # of a peer in its own process, and would slow whoever comes next; then they sleep.
 SETTLE = 0.01
+PAIRS = 9  # of measurements, one after the other
 
 
 @dataclass
@@ -157,6 +158,11 @@ def sampling_table(lm: LM, tallies: dict[str, Tally], prompts: Sequence[str]) ->
     return rows
 
 
+def median_of_pairs(ratio: Callable[[], float]) -> float:
+    """Of a ratio of two short measurements: one pair alone may meet a change of the machine."""
+    return statistics.median(ratio() for _ in range(PAIRS))
+
+
 def pass_cost(lm: LM) -> PassCost:
     """Milliseconds of a pass by its number of tokens, and what a full context adds to it.
 
@@ -165,7 +171,9 @@ def pass_cost(lm: LM) -> PassCost:
     sizes = [count for count in COUNTS if count < lm.context_length]
     early, full = max(1, min(64, lm.context_length - max(sizes))), lm.context_length - 1
     seconds = pass_seconds(lm, sizes, context=early)
-    late = pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
+    late = median_of_pairs(
+        lambda: pass_seconds(lm, (1,), context=full)[1] / pass_seconds(lm, (1,), context=early)[1]
+    )
     machine = measure_machine() if lm.device.type == "cpu" else None
     least = {count: roofline(lm, machine, count) for count in sizes} if machine else {}
     return PassCost(

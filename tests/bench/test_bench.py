@@ -30,7 +30,14 @@ from medusa_lib.bench.decoders import (
 )
 from medusa_lib.bench.goals import goals
 from medusa_lib.bench.peers import LLAMA_HALF
-from medusa_lib.bench.rounds import Tally, greedy_row, run_rounds, sampling_row, surprise
+from medusa_lib.bench.rounds import (
+    Tally,
+    greedy_row,
+    median_of_pairs,
+    run_rounds,
+    sampling_row,
+    surprise,
+)
 from medusa_lib.bench.rows import Goal, GreedyRow, PassCost
 from medusa_lib.bench.run import run_bench
 from medusa_lib.bench.tables import (
@@ -129,6 +136,12 @@ def test_the_median_over_rounds_counts_and_the_first_round_does_not() -> None:
     tallies = run_rounds(decoders, ["a"], 3, None, lambda: None)
     assert [outcome.seconds for outcome in tallies["one"].outcomes[0]] == [1.0, 50.0, 2.0]
     assert tallies["one"].seconds([0]) == 2.0
+
+
+def test_of_several_pairs_the_middle_one_counts() -> None:
+    ratios = iter([1.3, 1.2, 9.0, 1.25, 0.1, 1.2, 1.3, 1.2, 1.3])
+    assert median_of_pairs(lambda: next(ratios)) == 1.25
+    assert not list(ratios)
 
 
 def test_rounds_of_sampling_have_seeds_of_their_own() -> None:
