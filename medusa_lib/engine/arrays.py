@@ -290,7 +290,7 @@ class QuickHydra:
 
     def one_row(self, hidden: torch.Tensor, token: int) -> np.ndarray:
         """Hidden states `[width]` as a row. Raises ValueError for others, or another token."""
-        row = np.ascontiguousarray(hidden.float().numpy())
+        row = np.ascontiguousarray(hidden.detach().float().numpy())
         if row.shape != (self.width,):
             raise ValueError(f"hidden states must be [{self.width}], got {list(row.shape)}")
         if not 0 <= token < len(self.arrays.told):

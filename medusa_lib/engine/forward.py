@@ -1018,8 +1018,9 @@ def sums_by(me: int, given: int, kind: types.TypeRef) -> None:
         first, end = me * size // len(sums), (me + 1) * size // len(sums)
         words = carray(words_from(places[t, 0]), size)[first:end]
         for i in range(len(words)):
-            word = words[i] ^ (words[i] >> np.uint32(15))
-            total += word * np.uint32(2 * (first + i) + 1)
+            word, place = words[i], np.uint32(first + i)
+            place ^= place >> np.uint32(12)
+            total += (word ^ (word >> np.uint32(15))) * (np.uint32(2) * place + np.uint32(1))
         sums[me, t] = total
 
 
@@ -1027,9 +1028,9 @@ def sums_by(me: int, given: int, kind: types.TypeRef) -> None:
 def checksums(code: int, places: Array, threads: int) -> Array:
     """Of each stretch of memory `(address, words)` a sum in which each word counts differently.
 
-    The factors are odd, so a change of one word always changes the sum; and its first bits count
-    further down, too, or two numbers that both change their sign would not. code: work_at sums_by.
-    → `[threads, n]`
+    The factors are odd, so a change of one word always changes the sum. The first bits of words and
+    of their places count further down, too: else all numbers could change their sign, or two change
+    places from far apart, and nothing would be seen. code: work_at sums_by. → `[threads, n]`
     """
     given = places, np.zeros((threads, len(places)), np.uint32)
     by_all(code, threads, kept_for_now(given))

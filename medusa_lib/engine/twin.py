@@ -165,9 +165,12 @@ def stamp(model: nn.Module) -> tuple[object, ...]:
     See `is_same`. A function of transformers that somebody replaces in its module is not seen.
     """
     parts = all_parts(model)
-    weights = [*{id(tensor): tensor for part in parts for tensor in tensors_of(part)}.values()]
-    known = [known_of(part) for part in parts]
-    return has_global_hooks(), known, config_of(model), *known_weights(weights)
+    named = [each for part in parts for each in weights_of(part)]
+    weights = {id(tensor): tensor for _, tensor in named}
+    places = {who: place for place, who in enumerate(weights)}  # tied weights are seen by these
+    names = [(name, places[id(tensor)]) for name, tensor in named]
+    known = has_global_hooks(), [known_of(part) for part in parts], names, config_of(model)
+    return *known, *known_weights([*weights.values()])
 
 
 def is_same(before: object, now: object) -> bool:
@@ -190,18 +193,17 @@ def all_parts(model: nn.Module) -> list[nn.Module]:
 
 
 def known_of(part: nn.Module) -> tuple[object, ...]:
-    """A part's work, the names of what it holds, and all that it was told.
+    """A part's class and work, the names of its parts, and all that it was told.
 
     Every run asks for it: a copy of the whole is made sooner than a choice.
     """
-    names = (*part._modules, *part._parameters, *part._buffers)
-    return work_of(part), names, vars(part).copy()
+    return type(part), work_of(part), [*part._modules], vars(part).copy()
 
 
-def tensors_of(part: nn.Module) -> list[torch.Tensor]:
-    """A part's own weights and buffers."""
-    own = (*part._parameters.values(), *part._buffers.values())
-    return [tensor for tensor in own if tensor is not None]
+def weights_of(part: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """A part's own weights and buffers, by their names."""
+    own = (*part._parameters.items(), *part._buffers.items())
+    return [(name, tensor) for name, tensor in own if tensor is not None]
 
 
 def config_of(model: nn.Module) -> dict[str, object]:

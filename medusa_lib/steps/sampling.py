@@ -137,7 +137,7 @@ def nucleus_probs(logits: torch.Tensor, temperature: Temperature, top_p: AnyTopP
     top_p out of range.
     """
     numbers = check_numbers("logits", logits).double().cpu()  # a model may have said NaN
-    # As softmax_temp; nothing overflows in float64.
+    # As softmax_temp; no logits of a model overflow in float64.
     probs = torch.softmax(numbers / max(temperature, 1e-6), dim=-1)  # [V]
     if top_p is None or top_p >= 1:  # all are kept
         return probs
@@ -153,7 +153,7 @@ def draw_from(probs: torch.Tensor, generator: Generator) -> int:
     The token at which their running sum passes a random share of the whole: one random number,
     where torch.multinomial takes V of them and five times as long.
     """
-    total = probs.double().cumsum(0).numpy()  # [V]
+    total = probs.detach().double().cumsum(0).numpy()  # [V]
     share = torch.rand(1, dtype=torch.float64, generator=generator).item() * total[-1]
     place = int(total.searchsorted(share, side="right"))
     # Rounded up to the whole sum, a share would lie beyond the last token that can be drawn.

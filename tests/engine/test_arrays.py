@@ -145,6 +145,17 @@ def test_a_change_of_any_number_changes_the_checksum(size, dtype) -> None:
     assert sums_of([tensor]) == [before]
 
 
+def test_rows_that_change_places_from_far_apart_change_the_checksum() -> None:
+    numbers = torch.randn(2**20 + 200, 16).bfloat16().float()  # whose last 16 bits are 0
+    (before,) = sums_of([numbers])
+    for row in range(200):
+        pair, swapped = [row, row + 2**20], [row + 2**20, row]
+        numbers.data[pair] = numbers[swapped]
+        assert sums_of([numbers]) != [before], row
+        numbers.data[pair] = numbers[swapped]
+    assert sums_of([numbers]) == [before]
+
+
 def test_memory_that_was_given_back_is_not_read() -> None:
     tensor = torch.rand(1000)
     tensor.untyped_storage().resize_(0)

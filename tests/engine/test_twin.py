@@ -573,10 +573,34 @@ def fewer_layers(model) -> None:
     model.config.num_hidden_layers = 1
 
 
-@pytest.mark.parametrize("change", [swap_rows, turn_otherwise, fewer_layers])
+class Otherwise(nn.Linear):
+    """It has Linear's forward, and says something else when it is called."""
+
+    def __call__(self, x):
+        return -super().__call__(x)
+
+
+def another_class(model) -> None:
+    """What calls the forward is not the forward."""
+    model.lm_head.__class__ = Otherwise
+
+
+def tied_otherwise(model) -> None:
+    """The same weights as before, one of them in another place as well."""
+    first, second = model.model.layers
+    second.input_layernorm.weight = first.post_attention_layernorm.weight
+
+
+@pytest.mark.parametrize(
+    "change", [swap_rows, turn_otherwise, fewer_layers, another_class, tied_otherwise]
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_whatever_is_changed_is_seen(tiny_llama, change, when) -> None:
     lm = copy.deepcopy(tiny_llama)
+    first, second = lm.model.model.layers
+    second.input_layernorm.weight = first.input_layernorm.weight
+    with torch.no_grad():
+        first.post_attention_layernorm.weight.uniform_(0.2, 2)
     if when == "after":
         assert same_text(lm)
     before = says(lm)

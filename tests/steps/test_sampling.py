@@ -182,6 +182,11 @@ def test_draw_from_follows_the_probabilities_whatever_their_sum(size, whole):
         )
 
 
+def test_what_is_being_trained_can_be_drawn_from():
+    logits = torch.tensor([0.0, 3.0, -1.0], requires_grad=True)
+    assert draw_from(torch.softmax(50 * logits, dim=-1), make_generator(1)) == 1
+
+
 def test_draw_from_never_leaves_what_can_be_drawn(monkeypatch):
     weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0])
     for share, token in ((0.0, 1), (0.5, 3), (1 - 2**-53, 3), (1.0, 3)):
