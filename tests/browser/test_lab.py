@@ -347,8 +347,12 @@ def test_step7_marks_each_token_with_its_source(open_panel, lm, prompt, keys, tm
 
 
 def long_run(panel):
-    """Start a run of many passes; return once it is on its way."""
-    set_demo(panel, "Once upon a time", temperature=["End"], span=["End"], new_tokens=["End"])
+    """Start a run of many passes over a long text; return once it is on its way.
+
+    It lasts for many seconds, on a quick machine too: no click comes too late.
+    """
+    prompt = " ".join(["Once upon a time there was a king"] * 30)
+    set_demo(panel, prompt, temperature=["End"], span=["End"], new_tokens=["End"])
     run_demo(panel)
     expect(button(panel, "Cancel")).to_be_enabled()
 
