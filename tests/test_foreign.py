@@ -21,6 +21,7 @@ from medusa_lib import compare, load_lm, run_greedy, speculate, use_heads
 from medusa_lib.__main__ import main
 from medusa_lib.base.config import Cfg
 from medusa_lib.bench.__main__ import main as bench
+from medusa_lib.beyond.medusa_heads import HeadsError
 from medusa_lib.teaching.medusa_heads import GuessesPanel
 
 FOLDER, TRAINED = os.environ.get("MEDUSA_FOREIGN"), os.environ.get("MEDUSA_FOREIGN_HEADS")
@@ -103,7 +104,11 @@ def halving(node) -> float:
 def test_every_panel_that_takes_a_model_shows_it(smollm2, kind) -> None:
     if "lm" not in needed(kind):
         pytest.skip("takes no model")
-    if not TRAINED and ("chance" in needed(kind) or kind is GuessesPanel):
+    if kind is GuessesPanel and not TRAINED:
+        with pytest.raises(HeadsError, match="use_heads"):  # the panel shows what heads guess
+            kind(smollm2)
+        return
+    if "chance" in needed(kind) and not TRAINED:
         pytest.skip("needs MEDUSA_FOREIGN_HEADS, a folder of heads")
     panel = kind(smollm2, **{name: halving for name in needed(kind) if name == "chance"})
     if hasattr(panel, "go"):
@@ -114,8 +119,11 @@ def test_every_panel_that_takes_a_model_shows_it(smollm2, kind) -> None:
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_a_lesson_runs_on_it(folder, lesson, monkeypatch) -> None:
-    if not TRAINED:
+def test_a_lesson_runs_on_it(folder, lesson, monkeypatch, request) -> None:
+    if not TRAINED and lesson == LESSONS[0]:
+        known = "STEP7 asks for heads in its first cell, and should do with the best there is"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=known))
+    elif not TRAINED:
         pytest.skip("needs MEDUSA_FOREIGN_HEADS, a folder of heads")
     monkeypatch.setenv("MEDUSA_MODEL", str(folder))
     if TRAINED:

@@ -29,7 +29,7 @@ Cached = tuple[Array, Array]  # keys and values
 # Sums in any order, and no look-out for a division by 0, so that 16 numbers go at a time.
 FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called from Python
-BARE = {**INNER, "_nrt": False}
+BARE = {**INNER, "_nrt": False}  # what makes no array need not count who holds one
 WOVEN = {**FAST, "inline": "always"}  # compiled with its caller, which saves two seconds in all
 FEATURES = {name for name, there in binding.get_host_cpu_features().items() if there}
 # Numbers in one of the processor's vectors, and how many rows' sums it keeps without writing them
